@@ -56,10 +56,18 @@ def texts() -> list[tuple[str, str]]:
     return found
 
 
+def here(requirement: Requirement) -> bool:
+    """Whether a requirement is one on this platform."""
+    return requirement.marker is None or requirement.marker.evaluate()
+
+
 def lock() -> dict[str, str]:
+    """Name to version of what the lock brings on this platform."""
     lines = [line for line in text_of("requirements.lock").splitlines() if line and not line.startswith("#")]
+    plain = r"[A-Za-z0-9._-]+==[0-9][A-Za-z0-9.]*(; platform_system == '[A-Z][a-z]+')?"
     for line in lines:
-        assert re.fullmatch(r"[A-Za-z0-9._-]+==[0-9][A-Za-z0-9.]*", line), f"not a plain name==version: {line}"
+        assert re.fullmatch(plain, line), f"not a plain name==version: {line}"
+    lines = [line.partition(";")[0] for line in lines if here(Requirement(line))]
     pins = {canonicalize_name(line.split("==")[0]): line.split("==")[1] for line in lines}
     assert len(pins) == len(lines), "a package is pinned twice"
     return pins
@@ -119,6 +127,8 @@ def test_lock_pins_every_dependency_within_its_bounds() -> None:
     extras = PROJECT["optional-dependencies"]
     for line in [*PROJECT["dependencies"], *extras["peers"], *extras["test"]]:
         wanted = Requirement(line)
+        if not here(wanted):
+            continue
         pinned = pins.get(canonicalize_name(wanted.name))
         assert pinned, f"requirements.lock does not name {wanted.name}"
         assert wanted.specifier.contains(pinned), f"{line}, but the lock has {pinned}"
@@ -142,6 +152,20 @@ def test_lock_leaves_the_choice_of_device_to_pip() -> None:
     pins = lock()
     assert Version(pins["torch"]).local is None
     assert [name for name in pins if name.startswith(("nvidia-", "cuda-"))] == []
+
+
+def test_lock_and_project_agree_on_what_is_for_some_platforms_only() -> None:
+    lines = [Requirement(line) for line in text_of("requirements.lock").splitlines() if not line.startswith("#")]
+    extras = PROJECT["optional-dependencies"]
+    wanted = [Requirement(line) for line in [*PROJECT["dependencies"], *extras["peers"], *extras["test"]]]
+    assert {(r.name, str(r.marker)) for r in lines if r.marker} == {(r.name, str(r.marker)) for r in wanted if r.marker}
+
+
+def test_triton_is_the_one_that_torch_asks_for_where_it_asks() -> None:
+    asked = [Requirement(line) for line in metadata.requires("torch") or [] if line.startswith("triton")]
+    if not asked:
+        pytest.skip("this build of torch asks for no triton: it is one without CUDA")
+    assert asked[0].specifier.contains(lock()["triton"])
 
 
 def test_installed_are_the_versions_of_the_lock() -> None:
