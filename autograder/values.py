@@ -13,6 +13,7 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,9 @@ import numpy as np
 MAX_DEPTH = 32
 MAX_ITEMS = 5_000_000
 MAX_BUFFER_BYTES = 256 * 2**20
+# Keys that hash alike are told apart one by one, so many of them make a set or a dictionary as slow as a list of
+# lists. Chance does not bring so many together; multiples of 2**61 - 1, or tuples of -1 and -2, do.
+MAX_ALIKE = 100
 
 ARRAY_DTYPES = {
     "bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64",
@@ -82,6 +86,11 @@ def _encode(value: Any, buffers: list[bytes], keep: Callable[[Any], int] | None,
         pairs = [[_encode(k, buffers, keep, depth + 1), _encode(v, buffers, keep, depth + 1)] for k, v in items]
         # A check sees a dictionary like any other; only code on the student's side gets the Counter back.
         return {"t": "dict", "v": pairs} | ({"of": "Counter"} if isinstance(value, Counter) else {})
+    if isinstance(value, SimpleNamespace):  # settings that are read as cfg.name; what crosses are its values
+        return {
+            "t": "namespace",
+            "v": [[_name(k), _encode(v, buffers, keep, depth + 1)] for k, v in vars(value).items()],
+        }
     if isinstance(value, np.generic) and value.dtype.name in ARRAY_DTYPES and value.dtype.kind != "c":
         return value.item()
     if isinstance(value, np.ndarray):
@@ -94,6 +103,13 @@ def _encode(value: Any, buffers: list[bytes], keep: Callable[[Any], int] | None,
     if keep is None:
         raise BadValue(f"a {type(value).__name__} object is not data")
     return {"t": "object", "v": keep(value), "of": type(value).__name__[:80]}
+
+
+def _name(name: Any) -> str:
+    # Without leading underscores: nothing that Python itself would look up.
+    if type(name) is not str or len(name) > 200 or not name.isidentifier() or name.startswith("_"):
+        raise BadValue(f"{str(name)[:40]!r} is not a name that a namespace may have")
+    return name
 
 
 def _encode_array(array: np.ndarray, buffers: list[bytes], kind: str, dtype: str | None = None) -> dict:
@@ -149,12 +165,17 @@ def _decode(tree: Any, buffers: list[bytes], wrap: Callable | None, budget: list
             return body.encode("latin-1")
         if kind in ("tuple", "set"):
             items = [_decode(item, buffers, wrap, budget, depth + 1) for item in body]
-            return tuple(items) if kind == "tuple" else set(items)
+            # One by one, so that a time limit can strike between two of them.
+            return tuple(items) if kind == "tuple" else {item for item in _unlike(items)}  # noqa: C416
         if kind == "dict":
-            return {
-                _decode(k, buffers, wrap, budget, depth + 1): _decode(v, buffers, wrap, budget, depth + 1)
-                for k, v in body
-            }
+            keys = _unlike([_decode(k, buffers, wrap, budget, depth + 1) for k, _ in body])
+            values = [_decode(v, buffers, wrap, budget, depth + 1) for _, v in body]
+            return {key: value for key, value in zip(keys, values, strict=True)}  # noqa: C416
+        if kind == "namespace":
+            names = [_name(name) for name, _ in body]
+            if len(set(names)) < len(names):
+                raise BadValue("a namespace with the same name twice")
+            return SimpleNamespace(**{name: _decode(v, buffers, wrap, budget, depth + 1) for name, v in body})
         if kind == "array":
             return _decode_array(tree, buffers, ARRAY_DTYPES)
         if kind == "tensor":
@@ -168,6 +189,14 @@ def _decode(tree: Any, buffers: list[bytes], wrap: Callable | None, budget: list
     except (TypeError, ValueError, AttributeError, IndexError, KeyError, OverflowError) as error:
         raise BadValue(f"malformed {kind}: {error}") from None
     raise BadValue(f"unknown kind of value {kind!r}")
+
+
+def _unlike(keys: list) -> list:
+    """The keys as they are; :class:`BadValue` if too many of them have the same hash."""
+    hashes = sorted(map(hash, keys)) if len(keys) > MAX_ALIKE else []
+    if any(one == other for one, other in zip(hashes, hashes[MAX_ALIKE:], strict=False)):
+        raise BadValue(f"more than {MAX_ALIKE} keys that hash alike")
+    return keys
 
 
 def _decode_array(tree: dict, buffers: list[bytes], dtypes: set[str], dtype: str | None = None) -> np.ndarray:
@@ -223,6 +252,8 @@ def same(a: Any, b: Any, rtol: float = 1e-4, atol: float = 1e-6) -> bool:
         return len(a) == len(b) and all(same(x, y, rtol, atol) for x, y in zip(a, b, strict=True))
     if isinstance(a, dict):
         return a.keys() == b.keys() and all(same(a[k], b[k], rtol, atol) for k in a)
+    if isinstance(a, SimpleNamespace):
+        return same(vars(a), vars(b), rtol, atol)
     if isinstance(a, np.ndarray):
         return a.shape == b.shape and a.dtype == b.dtype and np.allclose(a, b, rtol=rtol, atol=atol, equal_nan=True)
     torch = sys.modules.get("torch")

@@ -2,6 +2,7 @@
 
 import math
 from collections import Counter, defaultdict
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,7 +14,14 @@ from autograder.values import BadValue, Packed, decode, encode, same
 
 plain = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.binary(),
-    lambda inner: st.lists(inner) | st.tuples(inner, inner) | st.dictionaries(st.text() | st.integers(), inner),
+    lambda inner: (
+        st.lists(inner)
+        | st.tuples(inner, inner)
+        | st.dictionaries(st.text() | st.integers(), inner)
+        | st.dictionaries(st.from_regex("[a-z][a-z_0-9]{0,8}", fullmatch=True), inner).map(
+            lambda d: SimpleNamespace(**d)
+        )
+    ),
     max_leaves=20,
 )
 
@@ -61,6 +69,29 @@ def test_a_counter_is_a_dictionary_to_a_check_and_a_counter_to_student_code():
     assert call() == Counter(a=2, b=1) and call().most_common(1) == [("a", 2)]
 
 
+def test_a_namespace_keeps_its_names_and_values():
+    cfg = SimpleNamespace(n_layers=2, table=torch.arange(3.0), inner=SimpleNamespace(rates=[0.1, None]))
+    back = decode(encode(cfg))
+    assert type(back) is SimpleNamespace and list(vars(back)) == ["n_layers", "table", "inner"]
+    assert back.n_layers == 2 and torch.equal(back.table, cfg.table) and back.inner.rates == [0.1, None]
+    assert type(back.inner) is SimpleNamespace
+
+
+@pytest.mark.parametrize("name", ["two words", "", "1st", "__class__", "_hidden", "a.b", "a" * 201, "\ud800"])
+def test_a_namespace_with_names_that_nobody_could_write_does_not_cross(name):
+    with pytest.raises(BadValue, match="name"):
+        encode(SimpleNamespace(**{name: 1}))
+    with pytest.raises(BadValue, match="name"):
+        decode(Packed({"t": "namespace", "v": [[name, 1]]}))
+
+
+def test_a_namespace_that_contains_itself_is_refused():
+    knot = SimpleNamespace()
+    knot.knot = knot
+    with pytest.raises(BadValue, match="nested"):
+        encode(knot)
+
+
 def test_empty_and_zero_dimensional_arrays():
     for value in (np.zeros((0, 3)), np.array(7), np.asfortranarray(np.arange(6.0).reshape(2, 3))):
         back = decode(encode(value))
@@ -94,6 +125,15 @@ def test_endless_nesting_is_refused():
         ({"t": "tensor", "dtype": "float64", "shape": "11", "v": 0}, [b"12345678"]),
         ({"t": "dict", "v": [[[1], 2]]}, []),
         ({"t": "dict", "v": 3}, []),
+        ({"t": "namespace", "v": 3}, []),
+        ({"t": "namespace", "v": {"ab": 1}}, []),  # two letters would unpack like a pair
+        ({"t": "namespace", "v": ["ab"]}, []),
+        ({"t": "namespace", "v": [["a", 1, 2]]}, []),
+        ({"t": "namespace", "v": [["a"]]}, []),
+        ({"t": "namespace", "v": [[1, 1]]}, []),
+        ({"t": "namespace", "v": [[["a"], 1]]}, []),
+        ({"t": "namespace", "v": [["a", 1], ["a", 2]]}, []),
+        ({"t": "namespace", "v": [["a", {"t": "eval"}]]}, []),
         ({"t": "object", "v": 1}, []),
         ({"t": "dtype", "v": "load"}, []),
         ({"t": "eval", "v": "1"}, []),
@@ -116,3 +156,7 @@ def test_same_knows_numbers_from_flags_and_lists_from_tuples():
     assert not same(True, 1) and not same([1], (1,)) and not same(1.0, 1.1) and not same("1", 1)
     assert not same(torch.ones(2), torch.ones(2, dtype=torch.float64))
     assert same(torch.tensor([math.nan, math.inf]), torch.tensor([math.nan, math.inf]))
+    a, b = SimpleNamespace(x=1, w=torch.ones(3)), SimpleNamespace(w=torch.ones(3), x=1.0)
+    assert same(a, b) and same([a], [b])
+    assert not same(a, SimpleNamespace(x=1)) and not same(a, vars(a))
+    assert not same(a, SimpleNamespace(x=1, w=torch.zeros(3)))
