@@ -172,6 +172,8 @@ def _decode(tree: Any, buffers: list[bytes], wrap: Callable | None, budget: list
             values = [_decode(v, buffers, wrap, budget, depth + 1) for _, v in body]
             return {key: value for key, value in zip(keys, values, strict=True)}  # noqa: C416
         if kind == "namespace":
+            if type(body) is not list or any(type(pair) is not list for pair in body):
+                raise BadValue("malformed namespace")
             names = [_name(name) for name, _ in body]
             if len(set(names)) < len(names):
                 raise BadValue("a namespace with the same name twice")

@@ -2,6 +2,7 @@
 
 import math
 from collections import Counter, defaultdict
+from itertools import product
 from types import SimpleNamespace
 
 import numpy as np
@@ -12,15 +13,14 @@ from hypothesis import strategies as st
 
 from autograder.values import BadValue, Packed, decode, encode, same
 
+names = st.from_regex("[a-z][a-z_0-9]{0,8}", fullmatch=True)
 plain = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.binary(),
     lambda inner: (
         st.lists(inner)
         | st.tuples(inner, inner)
         | st.dictionaries(st.text() | st.integers(), inner)
-        | st.dictionaries(st.from_regex("[a-z][a-z_0-9]{0,8}", fullmatch=True), inner).map(
-            lambda d: SimpleNamespace(**d)
-        )
+        | st.dictionaries(names, inner).map(lambda values: SimpleNamespace(**values))
     ),
     max_leaves=20,
 )
@@ -149,6 +149,27 @@ def test_a_huge_tree_is_refused(monkeypatch):
     monkeypatch.setattr("autograder.values.MAX_ITEMS", 1000)
     with pytest.raises(BadValue, match="too many"):
         decode(Packed([[0] * 600, [0] * 600]))
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [
+        [n * (2**61 - 1) for n in range(200_000)],
+        [{"t": "tuple", "v": list(signs)} for signs in product((-1, -2), repeat=15)],
+    ],
+    ids=["numbers", "tuples"],
+)
+def test_keys_made_to_collide_are_refused_before_a_table_is_built_of_them(keys):
+    """Otherwise one step in C would take minutes to hours, and no time limit could strike before its end."""
+    for tree in ({"t": "set", "v": keys}, {"t": "dict", "v": [[key, 0] for key in keys]}):
+        with pytest.raises(BadValue, match="hash alike"):
+            decode(Packed([tree]))
+
+
+def test_keys_that_collide_by_chance_are_not_refused():
+    value = {*product((-1, -2), repeat=6), *range(-5000, 5000), *(n * (2**61 - 1) for n in range(50)), "a", None}
+    assert decode(encode(value)) == value
+    assert decode(encode(dict.fromkeys(value, 1))) == dict.fromkeys(value, 1)
 
 
 def test_same_knows_numbers_from_flags_and_lists_from_tuples():
