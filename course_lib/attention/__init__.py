@@ -1,8 +1,105 @@
 """Attention and architecture: from the embedding table to a GPT (chapter 2)."""
 
+from course_lib.attention.alibi import alibi_bias, alibi_slopes
+from course_lib.attention.block import Block
 from course_lib.attention.embedding import embed, embed_backward
+from course_lib.attention.layer_norm import LayerNorm, layer_norm, layer_norm_backward
+from course_lib.attention.linear_attention import (
+    feature_map,
+    linear_attention,
+    linear_attention_parallel,
+    linear_attention_recurrent,
+    linear_attention_step,
+)
+from course_lib.attention.masks import causal_mask, make_mask
+from course_lib.attention.mlp import MLP, SwiGLU, gelu, silu, swiglu_width
+from course_lib.attention.moe import (
+    assign_slots,
+    capacity,
+    combine,
+    dispatch,
+    importance_loss,
+    load_balance_loss,
+    noisy_logits,
+    route_topk,
+    router_z_loss,
+)
+from course_lib.attention.moe_layer import MoE, Routing, mix_experts, mix_experts_dense
+from course_lib.attention.multi_head import MultiHeadAttention, attention_weights, repeat_kv
+from course_lib.attention.patches import PatchEmbedding, patchify, unpatchify
+from course_lib.attention.relative import relative_bias
+from course_lib.attention.rms_norm import RMSNorm, rms_norm, rms_norm_backward
+from course_lib.attention.rope import (
+    apply_rope,
+    apply_rope_interleaved,
+    half_to_interleaved,
+    interleaved_to_half,
+    rope_freqs,
+    rope_tables,
+    rotate_half_split,
+    rotate_interleaved,
+)
+from course_lib.attention.rwkv import wkv, wkv_parallel, wkv_step
+from course_lib.attention.scaled_dot_product import attention, attention_naive, scaled_dot_product_attention
+from course_lib.attention.sinusoidal import sinusoidal
 
 __all__ = [
+    "MLP",
+    "Block",
+    "LayerNorm",
+    "MoE",
+    "MultiHeadAttention",
+    "PatchEmbedding",
+    "RMSNorm",
+    "Routing",
+    "SwiGLU",
+    "alibi_bias",
+    "alibi_slopes",
+    "apply_rope",
+    "apply_rope_interleaved",
+    "assign_slots",
+    "attention",
+    "attention_naive",
+    "attention_weights",
+    "capacity",
+    "causal_mask",
+    "combine",
+    "dispatch",
     "embed",
     "embed_backward",
+    "feature_map",
+    "gelu",
+    "half_to_interleaved",
+    "importance_loss",
+    "interleaved_to_half",
+    "layer_norm",
+    "layer_norm_backward",
+    "linear_attention",
+    "linear_attention_parallel",
+    "linear_attention_recurrent",
+    "linear_attention_step",
+    "load_balance_loss",
+    "make_mask",
+    "mix_experts",
+    "mix_experts_dense",
+    "noisy_logits",
+    "patchify",
+    "relative_bias",
+    "repeat_kv",
+    "rms_norm",
+    "rms_norm_backward",
+    "rope_freqs",
+    "rope_tables",
+    "rotate_half_split",
+    "rotate_interleaved",
+    "route_topk",
+    "router_z_loss",
+    "scaled_dot_product_attention",
+    "silu",
+    "sinusoidal",
+    "swiglu_width",
+    "unpatchify",
+    "wkv",
+    "wkv_parallel",
+    "wkv_step",
 ]
