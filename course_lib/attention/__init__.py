@@ -6,7 +6,7 @@ from course_lib.attention.embedding import embed, embed_backward
 from course_lib.attention.layer_norm import LayerNorm, layer_norm, layer_norm_backward
 from course_lib.attention.linear_attention import (
     feature_map,
-    linear_attention,
+    linear_attention_blocked,
     linear_attention_parallel,
     linear_attention_recurrent,
     linear_attention_step,
@@ -74,7 +74,7 @@ __all__ = [
     "interleaved_to_half",
     "layer_norm",
     "layer_norm_backward",
-    "linear_attention",
+    "linear_attention_blocked",
     "linear_attention_parallel",
     "linear_attention_recurrent",
     "linear_attention_step",
