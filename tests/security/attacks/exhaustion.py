@@ -190,6 +190,6 @@ ATTACKS = [
         "slow to read",
         "a value on which the check's own work takes very long",
         "def apply(f, xs):\n    return {i * (2**61 - 1): 0 for i in range(3_000)}\n",
-        says="a dict|could not finish",
+        says="hash alike",
     ),
 ]

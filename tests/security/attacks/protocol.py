@@ -135,6 +135,20 @@ ATTACKS = [
         says="too large",
     ),
     during_call(
+        "a set of colliding numbers",
+        "200,000 multiples of 2**61 - 1 hash alike: one step in C that no time limit could interrupt",
+        "keys = [n * (2**61 - 1) for n in range(200_000)]\nanswer(values={'ok': [{'t': 'set', 'v': keys}, 0]})",
+        says="hash alike",
+    ),
+    during_call(
+        "a dictionary of colliding tuples",
+        "small numbers do, too: -1 and -2 have the same hash, and so have all tuples of them",
+        "from itertools import product\n"
+        "keys = [{'t': 'tuple', 'v': list(signs)} for signs in product((-1, -2), repeat=16)]\n"
+        "answer(values={'ok': [{'t': 'dict', 'v': [[key, 0] for key in keys]}, 0]})",
+        says="hash alike",
+    ),
+    during_call(
         "an array with the shape of a planet",
         "shapes that overflow",
         "tree = {'t': 'array', 'dtype': 'int8', 'shape': [0, 2**62, 2**62], 'v': 0}\n"
