@@ -1,8 +1,11 @@
 """Attention and architecture: from the embedding table to a GPT (chapter 2)."""
 
+from course_lib.attention.accounting import count_params, flops_per_token
 from course_lib.attention.alibi import alibi_bias, alibi_slopes
 from course_lib.attention.block import Block
+from course_lib.attention.config import GPTConfig
 from course_lib.attention.embedding import embed, embed_backward
+from course_lib.attention.gpt import GPT
 from course_lib.attention.layer_norm import LayerNorm, layer_norm, layer_norm_backward
 from course_lib.attention.linear_attention import (
     feature_map,
@@ -44,8 +47,10 @@ from course_lib.attention.scaled_dot_product import attention, attention_naive, 
 from course_lib.attention.sinusoidal import sinusoidal
 
 __all__ = [
+    "GPT",
     "MLP",
     "Block",
+    "GPTConfig",
     "LayerNorm",
     "MoE",
     "MultiHeadAttention",
@@ -64,10 +69,12 @@ __all__ = [
     "capacity",
     "causal_mask",
     "combine",
+    "count_params",
     "dispatch",
     "embed",
     "embed_backward",
     "feature_map",
+    "flops_per_token",
     "gelu",
     "half_to_interleaved",
     "importance_loss",

@@ -4,6 +4,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from course_lib.attention._arguments import require_int
+from course_lib.attention.mlp import swiglu_width
 
 NORMS = ("layer", "rms")
 MLPS = ("gelu", "swiglu")
@@ -15,12 +16,11 @@ class GPTConfig:
     """The shape of a decoder; the defaults are GPT-2's choices. ValueError names a field that cannot be.
 
     `n_kv_heads` is `n_heads` unless given; fewer make grouped-query attention. `head_dim` is d_model / n_heads unless
-    given. `d_ff` is 4 d_model for "gelu" and, for "swiglu", the multiple of 8 nearest to 8/3 d_model from above, which
-    gives three matrices the parameters of two (Shazeer 2020, section 3). `bias` is about the linear layers; a LayerNorm
-    always has one, an RMSNorm and the head never. `window` > 0 lets a token see only so many tokens, itself
-    included. `pre` puts the norms before the sublayers (and one at the end); without it they stand behind them, and
-    there is no last one. `attention_only` leaves out the MLPs. `dropout` acts on the embeddings, on the attention
-    weights and on what each sublayer adds, in training only.
+    given. `d_ff` is 4 d_model for "gelu" and 8/3 d_model for "swiglu", rounded up to a multiple of 8, so that three
+    matrices have about the parameters of two. `bias` says whether linear layers and LayerNorms have one; an RMSNorm
+    and the head never do. `window` > 0 lets a token see only so many tokens, itself included. `pre` puts the norms
+    before the sublayers and one more at the end; without it they stand behind the sublayers, and there is no last one.
+    `attention_only` leaves out the MLPs. `dropout` acts in training, on the embeddings and on what a sublayer adds.
 
     >>> GPTConfig.gpt2().d_model, GPTConfig(65, 64, 4, 4, 128).d_ff
     (768, 512)
@@ -73,7 +73,7 @@ class GPTConfig:
         if self.positions == "sinusoidal" and self.d_model % 2:
             raise ValueError(f"d_model: expected an even number for sinusoidal positions, got {self.d_model}")
         if self.d_ff is None:
-            self._fill("d_ff", 4 * self.d_model if self.mlp == "gelu" else -(-self.d_model // 3) * 8)
+            self._fill("d_ff", 4 * self.d_model if self.mlp == "gelu" else swiglu_width(self.d_model, 8))
         require_int("d_ff", self.d_ff, 1)
 
     def _fill(self, name: str, value: int) -> None:
