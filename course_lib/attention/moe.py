@@ -55,7 +55,7 @@ def capacity(n_tokens: int, n_experts: int, k: int, factor: float) -> int:
         require_int(name, value, 1)
     if not 0 < factor < float("inf"):
         raise ValueError(f"factor: expected a positive number, got {factor!r}")
-    # As a fraction: in floating point 1.1 * 80 / 8 is a little above 11, and ceil would give 12.
+    # As a fraction: in floating point 1.1 * 50 / 5 is a little above 11, and ceil would give 12.
     exact = Fraction(factor).limit_denominator(10**9) * k * n_tokens / n_experts
     return max(1, -(-exact.numerator // exact.denominator))
 
