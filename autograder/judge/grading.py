@@ -7,35 +7,36 @@ of earlier functions if those were wrong. The best of these counts. All of it ru
 
 from __future__ import annotations
 
-import contextlib
-import ctypes
+import gc
 import hashlib
 import hmac
 import os
 import platform
-import signal
 import threading
 import time
 import warnings
-from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from typing import Any
 
 from autograder.exercise import Chapter, Check, Exercise, load_chapter
 from autograder.forbid import find_forbidden
+from autograder.judge.bounds import OutOfTime, cpu_limit, memory_limit
 from autograder.judge.launcher import Limits, Zygote
 from autograder.judge.plan import Plan, make_plan
 from autograder.judge.release import checks_fingerprint, released_notebook
 from autograder.judge.remote import RemoteBackend
 from autograder.judge.submission import SubmissionError, content_hash, read_cells
 from autograder.run import Outcome, Report, Result, _forbidden_names, run_exercise
+from autograder.student import LocalBackend
 
 FORMAT = 1
 MAX_TEXT = 4_000
+CHOKED = "the check could not finish with what your code returned"
 MAX_STOPS = 3  # after so many lost processes an exercise's remaining checks are not run
 # What a check may compute by itself; more means that it chokes on what it was given.
 CHECK_CPU_SECONDS = 120.0
+CHECK_MEMORY_BYTES = 4 * 2**30
 PLAN_CPU_SECONDS = 20.0
 
 
@@ -168,6 +169,8 @@ class Grading:
             result = self._check(exercise, item, source)
             if result.outcome is Outcome.GRADER_ERROR:
                 result = self._check(exercise, item, source)
+            if result.outcome is Outcome.GRADER_ERROR and self._runs_with_the_reference(exercise, item):
+                result = _result(item, Outcome.FAILED, CHOKED)
             if result.outcome is Outcome.GRADER_ERROR:
                 result.earned = result.points  # a mistake of the course's is never a student's loss
             report.results.append(result)
@@ -181,15 +184,22 @@ class Grading:
         backend.forbid = exercise.forbid
         backend.start_check()
         try:
-            with cpu_limit(CHECK_CPU_SECONDS):
+            with cpu_limit(CHECK_CPU_SECONDS), memory_limit(CHECK_MEMORY_BYTES):
                 report = run_exercise(exercise, backend, source=source, checks=[item], seed=self._seed_in(exercise))
             result = report.results[0]
         except OutOfTime:
             backend.restart(backend.program)
-            result = _result(item, Outcome.TIMEOUT, "the check could not finish with what your code returned")
+            result = _result(item, Outcome.TIMEOUT, CHOKED)
         if backend.failure:
             raise backend.failure
         return result
+
+    def _runs_with_the_reference(self, exercise: Exercise, item: Check) -> bool:
+        """Whether the check is sound after all: what the submission returned may have left it no room."""
+        gc.collect()
+        local = LocalBackend(exercise.solution())
+        report = run_exercise(exercise, local, checks=[replace(item, time_limit=0)], seed=self._seed_in(exercise))
+        return report.passed
 
     def _seed_in(self, exercise: Exercise) -> Any:
         version = str(getattr(exercise, "version", 1))
@@ -231,58 +241,6 @@ def hidden_seed(secret: bytes, digest: str, exercise: str, check: str, version: 
     """A seed that nobody can foresee without the secret, and that is the same at every regrade."""
     text = "\0".join((digest, exercise, check, version)).encode()
     return int.from_bytes(hmac.new(secret, text, hashlib.sha256).digest()[:8], "big")
-
-
-class OutOfTime(BaseException):
-    """A check used up its processor time; a BaseException so that a check's own ``except`` lets it pass."""
-
-
-@contextlib.contextmanager
-def cpu_limit(seconds: float) -> Iterator[None]:
-    """Interrupt the block with OutOfTime after so much processor time."""
-    if threading.current_thread() is not threading.main_thread():
-        with _thread_limit(seconds):
-            yield
-        return
-
-    def on_alarm(_signal: int, _frame: Any) -> None:
-        raise OutOfTime
-
-    # Not the wall clock's timer: that one belongs to the time limits of local calls.
-    before = signal.signal(signal.SIGVTALRM, on_alarm)
-    signal.setitimer(signal.ITIMER_VIRTUAL, seconds)
-    try:
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_VIRTUAL, 0)
-        signal.signal(signal.SIGVTALRM, before)
-
-
-@contextlib.contextmanager
-def _thread_limit(seconds: float) -> Iterator[None]:
-    """The same for a thread, such as a cluster's worker has: Python hands signals to the main thread only."""
-    if not hasattr(time, "pthread_getcpuclockid"):
-        yield
-        return
-    thread, over, lock = threading.get_ident(), threading.Event(), threading.Lock()
-    clock = time.pthread_getcpuclockid(thread)
-    end = time.clock_gettime(clock) + seconds
-    raise_in = ctypes.pythonapi.PyThreadState_SetAsyncExc
-
-    def watch() -> None:
-        while not over.wait(0.2):
-            if time.clock_gettime(clock) >= end:
-                with lock:
-                    if not over.is_set():
-                        raise_in(ctypes.c_ulong(thread), ctypes.py_object(OutOfTime))
-                return
-
-    threading.Thread(target=watch, daemon=True).start()
-    try:
-        yield
-    finally:
-        with lock:
-            over.set()
 
 
 _local = threading.local()
