@@ -87,8 +87,12 @@ class Executor:
             holder = kwargs if isinstance(place, str) else args
             holder[place] = holder[place].detach().clone().requires_grad_(True)
             leaves.append(holder[place])
-        result = target(*args, **kwargs)
-        grads = torch.autograd.grad(result, leaves, grad_outputs=upstream, allow_unused=True)
+        result = outputs = target(*args, **kwargs)
+        if isinstance(result, (tuple, list)) and isinstance(upstream, (tuple, list)):
+            # None stands for an output that takes no part, such as integers.
+            pairs = [(out, up) for out, up in zip(result, upstream, strict=True) if up is not None]
+            outputs, upstream = zip(*pairs, strict=True)
+        grads = torch.autograd.grad(outputs, leaves, grad_outputs=upstream, allow_unused=True)
         return {"ok": (result, list(grads))}
 
     def _keep(self, value: Any) -> int:

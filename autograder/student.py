@@ -125,7 +125,10 @@ class Remote:
         return reply["ok"], reply["args_after"]
 
     def gradient(self, *args: Any, wrt: list[int | str], upstream: Any, **kwargs: Any) -> tuple[Any, list]:
-        """The result and d(result * upstream)/d(argument) for each argument named in ``wrt``."""
+        """The result and d(result * upstream)/d(argument) for each argument named in ``wrt``.
+
+        Where several values are returned, ``upstream`` has one for each; None leaves a value out, such as integers.
+        """
         return self._call("gradient", (*args, upstream), kwargs, wrt=wrt)["ok"]
 
     def _call(self, operation: str, args: tuple, kwargs: dict, **more: Any) -> dict[str, Any]:

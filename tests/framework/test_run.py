@@ -162,6 +162,24 @@ def test_callbacks_classes_attributes_and_gradients_cross_the_border():
     assert not run(code | {"square": lambda x: x.detach() ** 2 + 0 * x}, Uses()).results[2].earned
 
 
+def test_a_gradient_goes_through_one_of_several_results():
+    class Uses(Exercise):
+        """x"""
+
+        functions = ("best",)
+        reference = REFERENCE
+
+        @check()
+        def gradient(self, student, rng):
+            upstream = (None, torch.tensor(2.0))
+            (index, value), (grad,) = student.best.gradient(torch.tensor([1.0, 3.0]), wrt=[0], upstream=upstream)
+            equal([index, value.item()], [1, 3.0])
+            equal(grad.tolist(), [0.0, 2.0])
+
+    assert run({"best": lambda x: (int(x.argmax()), x.max())}, Uses()).passed
+    assert not run({"best": lambda x: (int(x.argmax()), 2 * x.max() - x.max().detach())}, Uses()).passed
+
+
 def test_forbidden_names_are_reported_with_their_line():
     report = run(RIGHT, source="import statistics\n\ndef mean(n):\n    return statistics.fmean(n)\n")
     assert report.earned == 0 and "line 1" in report.results[0].message
