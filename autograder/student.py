@@ -131,6 +131,13 @@ class Remote:
         """
         return self._call("gradient", (*args, upstream), kwargs, wrt=wrt)["ok"]
 
+    def with_largest_tensor(self, *args: Any, **kwargs: Any) -> tuple[Any, int]:
+        """The result, and how many elements the largest tensor has that torch created during the call.
+
+        Helps to name a mistake; code that means to hide a tensor from it can.
+        """
+        return self._call("call", args, kwargs, want_largest=True)["ok"]
+
     def _call(self, operation: str, args: tuple, kwargs: dict, **more: Any) -> dict[str, Any]:
         functions: list[Callable] = []
 

@@ -28,8 +28,8 @@ from autograder.judge.quota import excess, remove_tree
 
 PRELOAD = (
     "numpy", "torch", "torch.nn.functional", "regex", "matplotlib.pyplot", "ipywidgets", "tqdm.auto",
-    "matplotlib_inline.backend_inline", "course_lib.corpus", "course_lib.display", "course_lib.plots", "autograder",
-    "autograder.judge.walls", "py_landlock", "pyseccomp",
+    "matplotlib_inline.backend_inline", "course_lib.corpus", "course_lib.display", "course_lib.plots",
+    "course_lib.tensor_size", "autograder", "autograder.judge.walls", "py_landlock", "pyseccomp",
 )  # fmt: skip
 PR_SET_CHILD_SUBREAPER = 36
 LOOK_SECONDS = 0.1  # how often the children's use of files and threads is looked at

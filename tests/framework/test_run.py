@@ -1,5 +1,7 @@
 """Running checks: outcomes, partial credit, named mistakes, blame."""
 
+from types import SimpleNamespace
+
 import pytest
 import samples
 import torch
@@ -178,6 +180,45 @@ def test_a_gradient_goes_through_one_of_several_results():
 
     assert run({"best": lambda x: (int(x.argmax()), x.max())}, Uses()).passed
     assert not run({"best": lambda x: (int(x.argmax()), 2 * x.max() - x.max().detach())}, Uses()).passed
+
+
+def squares_of_sums(x):
+    return (x[:, None] + x[None, :]).pow(2).sum(1)
+
+
+def squares_of_sums_row_by_row(x):
+    return torch.stack([(row + x).pow(2).sum() for row in x])
+
+
+def test_the_size_of_the_largest_tensor_crosses_the_border_and_names_the_mistake():
+    class Small(Exercise):
+        """x"""
+
+        functions = ("f",)
+        reference = SimpleNamespace(f=squares_of_sums_row_by_row)
+
+        @check()
+        def never_holds_all_pairs(self, student, rng):
+            x = rng.normal(30)
+            result, elements = student.f.with_largest_tensor(x)
+            close(result, squares_of_sums(x), rtol=1e-4)
+            if elements >= 30 * 30:
+                raise CheckFailed(f"the largest tensor has {elements} elements")
+
+        @mistake("holds all pairs at once")
+        def all_pairs(x):
+            return squares_of_sums(x)
+
+    assert run({"f": squares_of_sums_row_by_row}, Small()).passed
+    result = run({"f": lambda x: (x + x[:, None]).square().sum(0)}, Small()).results[0]
+    assert "has 900 elements" in result.message and result.mistake == "all_pairs"
+    assert result.called == "f(tensor of shape (30,))"
+
+    def broken(x):
+        raise ValueError("no")
+
+    assert run({"f": broken}, Small()).results[0].outcome is Outcome.ERROR
+    assert not torch._C._len_torch_dispatch_stack()
 
 
 def test_forbidden_names_are_reported_with_their_line():

@@ -5,8 +5,9 @@ import re
 
 import pytest
 from held import QUICK, SECRET, earned
-from small import CHAPTER_ID, RIGHT, STUBS, Apply, Double, answers, chapter, code, notebook, setup
+from small import CHAPTER_ID, RIGHT, STUBS, Apply, Centre, Double, answers, chapter, code, notebook, setup
 
+from autograder.compare import close, true
 from autograder.exercise import check
 from autograder.judge import grading
 
@@ -229,3 +230,23 @@ def test_nothing_of_a_check_that_chokes_on_a_value_is_lost_time(holder, monkeypa
 @pytest.mark.parametrize("source", [STUBS["double"], "", "# nothing"])
 def test_unwritten_is_not_attempted_whatever_is_left_of_the_cell(grade, source):
     assert grade(double=source)["exercises"]["double"]["outcome"] == "not attempted"
+
+
+def test_the_size_of_the_largest_tensor_is_seen_in_the_judge(grade, monkeypatch):
+    class Frugal(Centre):
+        """x"""
+
+        functions = ("centre",)
+
+        @check(points=2, time_limit=5)
+        def stays_small(self, student, rng):
+            x = rng.normal(30)
+            result, elements = student.centre.with_largest_tensor(x)
+            close(result, x - x.mean(), atol=1e-6)
+            true(elements == 30, f"the largest tensor has {elements} elements")
+
+    monkeypatch.setattr(grading, "load_chapter", lambda chapter_id: chapter(Frugal))
+    assert earned(grade()) == {"centre": 2}
+    result = grade(centre="def centre(x):\n    return x - x.expand(30, 30).clone().sum() / 900\n")
+    assert earned(result) == {"centre": 0}
+    assert messages(result, "centre") == ["the largest tensor has 900 elements"]
