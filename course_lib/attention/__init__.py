@@ -6,6 +6,7 @@ from course_lib.attention.block import Block
 from course_lib.attention.config import GPTConfig
 from course_lib.attention.embedding import embed, embed_backward
 from course_lib.attention.gpt import GPT
+from course_lib.attention.gpt2_weights import gpt2_config, gpt2_settings, gpt2_state_from_hf, gpt2_state_to_hf
 from course_lib.attention.layer_norm import LayerNorm, layer_norm, layer_norm_backward
 from course_lib.attention.linear_attention import (
     feature_map,
@@ -14,6 +15,7 @@ from course_lib.attention.linear_attention import (
     linear_attention_recurrent,
     linear_attention_step,
 )
+from course_lib.attention.llama_weights import llama_config, llama_settings, llama_state_from_hf, llama_state_to_hf
 from course_lib.attention.masks import causal_mask, make_mask
 from course_lib.attention.mlp import MLP, SwiGLU, gelu, silu, swiglu_width
 from course_lib.attention.moe import (
@@ -45,6 +47,8 @@ from course_lib.attention.rope import (
 from course_lib.attention.rwkv import wkv, wkv_parallel, wkv_step
 from course_lib.attention.scaled_dot_product import attention, attention_naive, scaled_dot_product_attention
 from course_lib.attention.sinusoidal import sinusoidal
+from course_lib.attention.training import learning_rate, make_optimizer, mean_loss, random_windows, train
+from course_lib.attention.weights_folder import gpt_from_hf, load_safetensors, save_safetensors
 
 __all__ = [
     "GPT",
@@ -76,21 +80,35 @@ __all__ = [
     "feature_map",
     "flops_per_token",
     "gelu",
+    "gpt2_config",
+    "gpt2_settings",
+    "gpt2_state_from_hf",
+    "gpt2_state_to_hf",
+    "gpt_from_hf",
     "half_to_interleaved",
     "importance_loss",
     "interleaved_to_half",
     "layer_norm",
     "layer_norm_backward",
+    "learning_rate",
     "linear_attention_blocked",
     "linear_attention_parallel",
     "linear_attention_recurrent",
     "linear_attention_step",
+    "llama_config",
+    "llama_settings",
+    "llama_state_from_hf",
+    "llama_state_to_hf",
     "load_balance_loss",
+    "load_safetensors",
     "make_mask",
+    "make_optimizer",
+    "mean_loss",
     "mix_experts",
     "mix_experts_dense",
     "noisy_logits",
     "patchify",
+    "random_windows",
     "relative_bias",
     "repeat_kv",
     "rms_norm",
@@ -101,10 +119,12 @@ __all__ = [
     "rotate_interleaved",
     "route_topk",
     "router_z_loss",
+    "save_safetensors",
     "scaled_dot_product_attention",
     "silu",
     "sinusoidal",
     "swiglu_width",
+    "train",
     "unpatchify",
     "wkv",
     "wkv_parallel",
