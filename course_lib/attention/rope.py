@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from course_lib.attention._arguments import require_int, require_tensor
+from course_lib.attention.scaled_dot_product import attention
 
 
 def rope_freqs(D: int, base: float = 10000.0, device: torch.device | str | None = None) -> Tensor:
@@ -95,6 +96,24 @@ def apply_rope_interleaved(x: Tensor, positions: Tensor, freqs: Tensor) -> Tenso
     """
     _require_fit(x, positions, freqs)
     return rotate_interleaved(x, *rope_tables(positions, freqs))
+
+
+def rope_attention(
+    q: Tensor, k: Tensor, v: Tensor, positions: Tensor, freqs: Tensor, mask: Tensor | None = None
+) -> Tensor:
+    """Attend with turned queries and keys and with values as they are: q, k, v [..., T, D] give [..., T, D].
+
+    A value is what a token passes on, wherever it stands; only the scores have to know about places.
+    `mask` is boolean, True means "may attend". ValueError for shapes that do not fit.
+    Source: Su et al. 2021, section 3.2.2, equation 16.
+
+    >>> q = k = torch.tensor([[10.0, 0.0], [10.0, 0.0]])
+    >>> v = torch.tensor([[1.0, 2.0], [3.0, 4.0]])
+    >>> rope_attention(q, k, v, torch.tensor([0, 1]), rope_freqs(2))  # each sees mostly its own place
+    tensor([[1., 2.],
+            [3., 4.]])
+    """
+    return attention(apply_rope(q, positions, freqs), apply_rope(k, positions, freqs), v, mask)
 
 
 def interleaved_to_half(weight: Tensor, n_heads: int) -> Tensor:

@@ -8,6 +8,7 @@ from course_lib.attention import (
     apply_rope_interleaved,
     half_to_interleaved,
     interleaved_to_half,
+    rope_attention,
     rope_freqs,
     rope_tables,
     rotate_half_split,
@@ -138,6 +139,23 @@ def test_positions_per_sequence_and_gradients():
     strided = normal(4, 6, 2).transpose(1, 2)  # [4, 2, 6], not contiguous
     plain = apply_rope_interleaved(strided.contiguous(), torch.arange(2), freqs)
     assert torch.equal(apply_rope_interleaved(strided, torch.arange(2), freqs), plain)
+
+
+def test_attention_turns_queries_and_keys_but_not_values():
+    q, k, v = (normal(2, 3, 5, 8, seed=seed) for seed in range(3))
+    positions, freqs = torch.arange(7, 12), rope_freqs(8)
+    mask = torch.ones(5, 5, dtype=torch.bool).tril()
+    places = torch.arange(8)
+    turned = [turned_by_complex_numbers(x, positions, 1e4, places[:4], places[4:]).float() for x in (q, k)]
+    for causal in (None, mask):
+        want = torch.nn.functional.scaled_dot_product_attention(*turned, v, attn_mask=causal)
+        got = rope_attention(q, k, v, positions, freqs, causal)
+        torch.testing.assert_close(got, want, atol=1e-4, rtol=1e-4)
+        # Only distances count, for whole attention too.
+        torch.testing.assert_close(rope_attention(q, k, v, positions + 20, freqs, causal), got, atol=1e-4, rtol=1e-4)
+        with pytest.raises(AssertionError):
+            wrong = rope_attention(q, k, apply_rope(v, positions, freqs), positions, freqs, causal)
+            torch.testing.assert_close(wrong, want, atol=1e-4, rtol=1e-4)
 
 
 def test_equals_transformers():
