@@ -31,6 +31,8 @@ from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
+# threads: torch uses more than one; compile: torch.compile works (see autograder/judge/relax.py).
+RELAXATIONS = ("threads", "compile")
 HIDDEN_SUMMARY = Path(__file__).parent / "exercises" / "hidden_summary.json"
 
 
@@ -110,6 +112,8 @@ class Exercise:
     forbid: tuple[str, ...] = ()
     # Earlier functions that do the same in another way: the judge never stands in for them here.
     does_as: tuple[str, ...] = ()
+    # What the judge allows this exercise and no other: names from RELAXATIONS.
+    relax: tuple[str, ...] = ()
     hints: tuple[str, str, str] | tuple = ()
     kind: str = "code"
 
@@ -119,6 +123,8 @@ class Exercise:
 
     def __init__(self) -> None:
         cls = type(self)
+        if isinstance(cls.relax, str) or not set(cls.relax) <= set(RELAXATIONS):
+            raise ValueError(f"relax: expected a tuple of names among {', '.join(RELAXATIONS)}, got {cls.relax!r}")
         public = next(c for c in cls.__mro__ if c.__dict__.get("functions"))
         self.id = cls.id or self.functions[-1]
         self.title = cls.title or self.id.replace("_", " ")

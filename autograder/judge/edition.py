@@ -23,6 +23,7 @@ CHILD_FILES = (
     "judge/child.py",
     "judge/protocol.py",
     "judge/quota.py",
+    "judge/relax.py",
     "judge/shell.py",
     "judge/walls.py",
 )

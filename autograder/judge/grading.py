@@ -181,7 +181,7 @@ class Grading:
         if item.hidden:
             backend = self.private
             backend.follow(self.backend)
-        backend.forbid = exercise.forbid
+        backend.forbid, backend.relax = exercise.forbid, exercise.relax
         backend.start_check()
         try:
             with cpu_limit(CHECK_CPU_SECONDS), memory_limit(CHECK_MEMORY_BYTES):

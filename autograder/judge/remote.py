@@ -63,6 +63,7 @@ class RemoteBackend:
         self._stand_ins_there: list[str] = []  # those that the present child knows of
         self._cell_time = 0.0
         self.forbid: tuple[str, ...] = ()  # what the code under test may not call
+        self.relax: tuple[str, ...] = ()  # what it may do although others may not
         self.deadline = time.monotonic() + limits.submission_seconds
         self.deaths: list[str] = []
         # What went wrong in a cell, by its index: a description as of ``describe_error``.
@@ -189,7 +190,8 @@ class RemoteBackend:
 
     def _perform(self, request: dict[str, Any], functions: list[Callable]) -> dict[str, Any]:
         values = {key: value for key, value in request.items() if isinstance(value, Packed)}
-        body = {key: value for key, value in request.items() if key not in values} | {"forbid": list(self.forbid)}
+        body = {key: value for key, value in request.items() if key not in values}
+        body |= {"forbid": list(self.forbid), "relax": list(self.relax)}
         if self._new_check:
             body["new_check"], self._new_check = True, False
         limit = float(request.get("time_limit") or self._limits.cell_seconds)
