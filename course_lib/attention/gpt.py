@@ -73,7 +73,7 @@ class GPT(nn.Module):
     def _embed(self, ids: Tensor) -> Tensor:
         cfg = self.cfg
         T = require_tensor("ids", ids, "[B, T]").shape[1]
-        if not ids.is_cuda:  # on a GPU the question would make the processor wait
+        if ids.device.type == "cpu":  # a GPU would have to be waited for
             require_ids("ids", ids, cfg.vocab_size)
         x = self.token_embedding(ids)
         if cfg.positions == "learned":
