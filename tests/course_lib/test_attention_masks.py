@@ -102,7 +102,7 @@ def test_causal_mask_is_the_end_of_the_square_one(T, S):
 def test_bad_input_names_the_argument(name, args, kwargs):
     with pytest.raises(ValueError, match=rf"^{name}: expected .* got "):
         make_mask(*args, **kwargs)
-    with pytest.raises(ValueError, match="^S: "):
+    with pytest.raises(ValueError, match=r"^S: "):
         causal_mask(3, 0)
 
 

@@ -18,14 +18,8 @@ def draw(*shape, seed=0, dtype=torch.float64):
 def case(T=5, S=7, D=4, lead=(2, 3), dtype=torch.float64):
     mask = draw(*lead, T, S, seed=4) > 0
     mask[..., 0] = True
-    return (
-        draw(*lead, T, D, seed=1, dtype=dtype),
-        draw(*lead, S, D, seed=2, dtype=dtype),
-        *(
-            draw(*lead, S, D, seed=3, dtype=dtype),
-            mask,
-        ),
-    )
+    q, k, v = (draw(*lead, n, D, seed=seed, dtype=dtype) for seed, n in ((1, T), (2, S), (3, S)))
+    return q, k, v, mask
 
 
 def assert_attends(candidate):
