@@ -11,6 +11,7 @@ import inspect
 import linecache
 import os
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -21,7 +22,7 @@ from autograder.class_settings import solutions_shown
 from autograder.dependencies import point_to_the_cause
 from autograder.exercise import Chapter, Exercise, load_chapter
 from autograder.forbid import forbid_mode
-from autograder.progress_store import ProgressStore, note_check
+from autograder.progress_store import ProgressStore, note_check, note_time, travelling
 from autograder.run import Outcome, Report, run_exercise
 from autograder.student import LocalBackend
 
@@ -36,6 +37,13 @@ class _Session:
     # The function objects that passed their exercise's public checks in this kernel, by exercise.
     passed: dict[str, tuple] = field(default_factory=dict)
     store: ProgressStore = field(default_factory=ProgressStore)
+    clock: Callable[[], float] = time.monotonic
+    last: float | None = None  # when the chapter was opened, or the last check or hint came back
+
+    def lap(self) -> float:
+        """Seconds since the last lap; the first has none."""
+        before, self.last = self.last, self.clock()
+        return 0.0 if before is None else self.last - before
 
 
 _session = _Session()
@@ -64,6 +72,7 @@ def open_chapter(chapter_id: str) -> None:
         return
     _session.chapter = load_chapter(chapter_id, with_hidden=False)
     _session.passed.clear()
+    _session.lap()
     _one_thread()
     _remember_setup(chapter_id)
     records = _records(chapter_id)
@@ -78,7 +87,8 @@ def check(*functions: Callable | str, strict: bool | None = None) -> None:
     """Run the public checks of the exercise these functions belong to and show what came of them.
 
     Functions are given themselves or by name. Nothing is raised unless ``strict=True`` or nbgrader validates the
-    notebook: then :class:`CheckNotPassed` says which exercise did not pass.
+    notebook: then :class:`CheckNotPassed` says which exercise did not pass. The card carries how many checks and
+    hints it took so far, and the time: whoever is sent the notebook can read that, and it never changes a grade.
     """
     if in_judge():
         return
@@ -89,9 +99,11 @@ def check(*functions: Callable | str, strict: bool | None = None) -> None:
         again = functools.partial(_run_public_now, namespace=namespace)
         point_to_the_cause(_chapter(), exercise, written, report, again)
     first = report.first_problem
+    attempted = report.outcome is not Outcome.NOT_ATTEMPTED  # running all cells of a new chapter is no attempt
+    spent = _session.lap() if attempted else 0.0
 
     def note(record: dict) -> None:
-        if report.outcome is not Outcome.NOT_ATTEMPTED:  # running all cells of a new chapter is no attempt
+        if attempted:
             note_check(
                 record,
                 passed=report.passed,
@@ -99,10 +111,11 @@ def check(*functions: Callable | str, strict: bool | None = None) -> None:
                 points=_chapter().points(exercise.id),
                 source=source,
                 mistake=first.mistake if first else "",
+                seconds=spent,
             )
 
     record = _session.store.update(_chapter().id, exercise.id, note)
-    _show(report_card(report, exercise.title, _footer(exercise, report, record)))
+    _show(report_card(report, exercise.title, _footer(exercise, report, record)), travelling(exercise.id, record))
     strict = bool(os.environ.get("NBGRADER_EXECUTION")) if strict is None else strict
     if strict and not report.passed:
         raise CheckNotPassed(f"{exercise.id}: {first.title}: {first.message}" if first else exercise.id)
@@ -117,9 +130,16 @@ def hint(function: Callable | str, tier: int | None = None) -> None:
     shown = min(used + 1, len(exercise.hints)) if tier is None else tier
     if not 1 <= shown <= len(exercise.hints):
         raise ValueError(f"tier: expected a number from 1 to {len(exercise.hints)}, got {tier!r}")
-    _session.store.update(_chapter().id, exercise.id, lambda r: r.update(hints=max(shown, used)))
+    spent = _session.lap()
+
+    def note(record: dict) -> None:
+        note_time(record, spent)
+        record["hints"] = max(shown, used)
+
+    record = _session.store.update(_chapter().id, exercise.id, note)
     for number, text in enumerate(exercise.hints[:shown], 1):
-        _show(note_card(f"Hint {number} of {len(exercise.hints)} for “{exercise.title}”: {text}", "💡"))
+        card = note_card(f"Hint {number} of {len(exercise.hints)} for “{exercise.title}”: {text}", "💡")
+        _show(card, travelling(exercise.id, record))
 
 
 def solution(function: Callable | str, confirm: bool = False) -> None:
@@ -285,13 +305,13 @@ def _shell() -> Any:
     return get_ipython()
 
 
-def _show(card: Card) -> None:
+def _show(card: Card, metadata: dict[str, Any] | None = None) -> None:
     if _shell() is None:
         print(card)
         return
     from IPython.display import display
 
-    display(card)
+    display(card, metadata=metadata)
 
 
 def _one_thread() -> None:

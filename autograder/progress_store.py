@@ -18,6 +18,8 @@ import platformdirs
 from filelock import FileLock, Timeout
 
 VERSION = 1
+RECORD = "course_record"  # in the metadata of a card: what travels with a notebook
+PAUSE = 15 * 60  # seconds; somebody who did nothing for longer was not at work
 
 
 def progress_path() -> Path:
@@ -104,9 +106,12 @@ class ProgressStore:
         warnings.warn(f"{path.name} could not be read ({error}); it was kept as {aside.name}", stacklevel=4)
 
 
-def note_check(record: dict[str, Any], *, passed: bool, earned: int, points: int, source: str, mistake: str) -> None:
+def note_check(
+    record: dict[str, Any], *, passed: bool, earned: int, points: int, source: str, mistake: str, seconds: float = 0.0
+) -> None:
     """Change a record after a check; the first passing code is kept, and replaced by later passing code."""
     now = time.strftime("%Y-%m-%dT%H:%M:%S")
+    note_time(record, seconds)
     record["attempts"] = record.get("attempts", 0) + 1
     record.setdefault("first_tried", now)
     record["earned"], record["points"] = max(earned, record.get("earned", 0)), points
@@ -116,3 +121,18 @@ def note_check(record: dict[str, Any], *, passed: bool, earned: int, points: int
     if passed:
         record.setdefault("passed_at", now)
         record["source"] = source
+
+
+def note_time(record: dict[str, Any], seconds: float) -> None:
+    """Add the time since the student last ran something here, at most PAUSE; an exercise that has passed takes none."""
+    if "passed_at" not in record:
+        record["seconds"] = record.get("seconds", 0) + round(min(max(seconds, 0.0), PAUSE))
+
+
+def travelling(exercise: str, record: dict[str, Any]) -> dict[str, Any]:
+    """The part of a record that a card carries, and with it the notebook: three counts, no time of day, no code.
+
+    >>> travelling("merge", {"attempts": 3, "hints": 1, "seconds": 240, "source": "def merge..."})["course_record"]
+    {'exercise': 'merge', 'attempts': 3, 'hints': 1, 'seconds': 240}
+    """
+    return {RECORD: {"exercise": exercise} | {key: record.get(key, 0) for key in ("attempts", "hints", "seconds")}}

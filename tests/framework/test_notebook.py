@@ -117,6 +117,36 @@ def test_hints_come_one_by_one_and_are_counted(shell):
     assert isinstance(run(shell, "hint(mean, 4)")[0].error_in_exec, ValueError)
 
 
+def records_shown(shell, cell):
+    """What the outputs of a cell carry besides what they show."""
+    with capture_output() as captured:
+        shell.run_cell(cell, store_history=True)
+    return [output.metadata["course_record"] for output in captured.outputs if "course_record" in output.metadata]
+
+
+def test_a_card_carries_three_counts_and_nothing_else(shell):
+    clock = iter([1000.0, 1090.4, 1100.0, 99_000.0, 99_900.0])
+    session = notebook._session
+    session.clock, session.last = lambda: next(clock), 970.0
+    run(shell, STUB)
+    nothing = {"exercise": "mean", "attempts": 0, "hints": 0, "seconds": 0}
+    assert records_shown(shell, "check(mean)") == [nothing], "code that was handed out is no attempt"
+    run(shell, WRONG)
+    assert records_shown(shell, "check(mean)") == [nothing | {"attempts": 1, "seconds": 30}]
+    assert records_shown(shell, "hint(mean)") == [nothing | {"attempts": 1, "hints": 1, "seconds": 120}]
+    run(shell, RIGHT)
+    after = {"attempts": 2, "hints": 1, "seconds": 130}
+    assert records_shown(shell, "check(mean)") == [nothing | after]
+    assert records_shown(shell, "check(mean)") == [nothing | after | {"attempts": 3}], "solved: no more time"
+
+
+def test_a_night_is_no_working_time(shell):
+    session = notebook._session
+    session.clock, session.last = lambda: 60_000.0, 10.0
+    run(shell, WRONG)
+    assert records_shown(shell, "check(mean)")[0]["seconds"] == 15 * 60
+
+
 def test_the_solution_asks_first_and_can_be_switched_off(shell, monkeypatch):
     run(shell, STUB)
     asked = run(shell, "solution(mean)")[1]
