@@ -4,7 +4,15 @@
 # ruff: isort: skip_file
 
 from autograder.exercises.attention.positions import RelativeBias
+from autograder.exercises.attention.moe import Dispatch
+from autograder.exercises.attention.linear import Wkv
+from autograder.exercises.attention.patches import Patchify
+from autograder.exercises.attention.quiz import Quiz
 
 __all__ = [
+    "Dispatch",
+    "Patchify",
+    "Quiz",
     "RelativeBias",
+    "Wkv",
 ]

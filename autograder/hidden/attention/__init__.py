@@ -3,7 +3,13 @@
 # ruff: isort: skip_file
 
 from autograder.hidden.attention.positions import RelativeBias
+from autograder.hidden.attention.moe import Dispatch
+from autograder.hidden.attention.linear import Wkv
+from autograder.hidden.attention.patches import Patchify
 
 __all__ = [
+    "Dispatch",
+    "Patchify",
     "RelativeBias",
+    "Wkv",
 ]
