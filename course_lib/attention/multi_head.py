@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from course_lib.attention._arguments import require_int, require_tensor
 from course_lib.attention.masks import causal_mask
-from course_lib.attention.scaled_dot_product import attention, weights_of
+from course_lib.attention.scaled_dot_product import attention, scaled_dot_product_attention
 
 # What turns queries and keys by their position: a function of [B, H, T, D], or (cos, sin) of shape [T, D / 2] each.
 Rotary = Callable[[Tensor], Tensor] | tuple[Tensor, Tensor]
@@ -115,7 +115,7 @@ def attention_weights(
     if is_causal:
         triangle = causal_mask(x.shape[1], device=x.device)
         mask = triangle if mask is None else mask & triangle
-    return weights_of(q, k, mask, attention_bias)
+    return scaled_dot_product_attention(q, k, k, mask, bias=attention_bias)[1]
 
 
 def _split(x: Tensor, head_dim: int) -> Tensor:

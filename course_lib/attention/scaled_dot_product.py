@@ -10,12 +10,15 @@ from course_lib.attention._arguments import require_tensor
 from course_lib.attention.masks import causal_mask
 
 
-def scaled_dot_product_attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
+def scaled_dot_product_attention(
+    q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None, *, bias: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
     """Mix the values by how well query and key agree: ``softmax(q k^T / sqrt(D)) v``, and the weights.
 
     q [..., T, D], k [..., S, D], v [..., S, Dv] give out [..., T, Dv] and weights [..., T, S]; usually [B, H] leads.
     `mask` is boolean and broadcasts to [..., T, S]; True means "may attend". A query that may attend to nothing gets
-    weights and an output of zero. Under half precision scores and softmax are computed in float32.
+    weights and an output of zero. `bias` is added to the scaled scores. Under half precision scores and softmax are
+    computed in float32.
     ValueError for shapes that do not belong together or a mask that is not boolean.
     Source: Vaswani et al. 2017, equation 1.
 
@@ -26,27 +29,20 @@ def scaled_dot_product_attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor |
     (tensor([[10.]]), tensor([[1., 0.]]))
     """
     _require_shapes(q, k, v, mask)
-    weights = weights_of(q, k, mask)
-    return weights @ v, weights
-
-
-def weights_of(q: Tensor, k: Tensor, mask: Tensor | None = None, bias: Tensor | None = None) -> Tensor:
-    """Return the weights [..., T, S] alone, in the dtype of q; `bias` is added to the scaled scores.
-
-    >>> weights_of(torch.zeros(1, 1), torch.zeros(2, 1), bias=torch.tensor([1.0, 3.0]).log())
-    tensor([[0.2500, 0.7500]])
-    """
     # bfloat16 has 8 significant bits: near 40 its steps are 0.25, and exp(0.25) is 28% more. float16 ends at 65504.
     wide = torch.promote_types(q.dtype, torch.float32)
     scores = (q.to(wide) / math.sqrt(q.shape[-1])) @ k.to(wide).transpose(-2, -1)  # [..., T, S]
     if bias is not None:
         scores = scores + bias
     if mask is None:
-        return torch.softmax(scores, dim=-1).to(q.dtype)
-    # The lowest finite number: with -inf a row without any key would be exp(-inf + inf) = nan, and its gradient too.
-    # Such a row comes out uniform here, and is made zero afterwards.
-    scores = scores.masked_fill(~mask, torch.finfo(wide).min)
-    return torch.softmax(scores, dim=-1).masked_fill(~mask, 0.0).to(q.dtype)
+        weights = torch.softmax(scores, dim=-1)
+    else:
+        # The lowest finite number: with -inf a row without any key would be exp(-inf + inf) = nan, and its gradient
+        # too. Such a row comes out uniform here, and is made zero afterwards.
+        scores = scores.masked_fill(~mask, torch.finfo(wide).min)
+        weights = torch.softmax(scores, dim=-1).masked_fill(~mask, 0.0)
+    weights = weights.to(v.dtype)
+    return weights @ v, weights
 
 
 def attention(
