@@ -3,6 +3,7 @@
 # The order of the imports is the order of the exercises.
 # ruff: isort: skip_file
 
+from autograder.exercises.attention.embedding import Embed
 from autograder.exercises.attention.positions import RelativeBias
 from autograder.exercises.attention.moe import Dispatch
 from autograder.exercises.attention.linear import Wkv
@@ -13,6 +14,7 @@ __all__ = [
     "Dispatch",
     "Patchify",
     "Quiz",
+    "Embed",
     "RelativeBias",
     "Wkv",
 ]

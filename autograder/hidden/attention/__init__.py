@@ -2,6 +2,7 @@
 
 # ruff: isort: skip_file
 
+from autograder.hidden.attention.embedding import Embed
 from autograder.hidden.attention.positions import RelativeBias
 from autograder.hidden.attention.moe import Dispatch
 from autograder.hidden.attention.linear import Wkv
@@ -10,6 +11,7 @@ from autograder.hidden.attention.patches import Patchify
 __all__ = [
     "Dispatch",
     "Patchify",
+    "Embed",
     "RelativeBias",
     "Wkv",
 ]
