@@ -12,9 +12,9 @@ from autograder.exercises.attention.quiz import Quiz
 
 __all__ = [
     "Dispatch",
+    "Embed",
     "Patchify",
     "Quiz",
-    "Embed",
     "RelativeBias",
     "Wkv",
 ]

@@ -10,8 +10,8 @@ from autograder.hidden.attention.patches import Patchify
 
 __all__ = [
     "Dispatch",
-    "Patchify",
     "Embed",
+    "Patchify",
     "RelativeBias",
     "Wkv",
 ]
