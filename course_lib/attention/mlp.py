@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from course_lib.attention._arguments import require_int
+from course_lib.attention.fast_gelu import gelu_tanh
 
 
 def gelu(x: Tensor, approximate: str = "none") -> Tensor:
@@ -55,7 +56,7 @@ class MLP(nn.Module):
         self.down = nn.Linear(d_ff, d_model, bias=bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.down(F.gelu(self.up(x), approximate="tanh"))
+        return self.down(gelu_tanh(self.up(x)))
 
 
 class SwiGLU(nn.Module):
