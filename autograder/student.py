@@ -66,6 +66,8 @@ class Student:
     trace: list[Event] = field(default_factory=list)
     # Called with each new event; a mistake run uses it to stop at the first difference.
     _watch: Callable[[Event], None] | None = None
+    # All functions that the check has handed over: an object may keep one and call it in a later request.
+    _functions: list[Callable] = field(default_factory=list)
 
     def __getattr__(self, name: str) -> Remote:
         if name.startswith("__"):
@@ -139,7 +141,7 @@ class Remote:
         return self._call("call", args, kwargs, want_largest=True)["ok"]
 
     def _call(self, operation: str, args: tuple, kwargs: dict, **more: Any) -> dict[str, Any]:
-        functions: list[Callable] = []
+        functions = self._student._functions
 
         def keep(value: Any) -> int:
             if isinstance(value, Remote) and "object" in value._target:
@@ -156,7 +158,7 @@ class Remote:
         if name.startswith("_"):
             raise AttributeError(name)
         request = {"op": "attribute", "attribute": name, **self._target}
-        return self._student._send(request, f"{self._what}.{name}", [])["ok"]
+        return self._student._send(request, f"{self._what}.{name}", self._student._functions)["ok"]
 
     def __eq__(self, other: object) -> bool:
         # Two kept objects look alike to a trace when they are of the same type.

@@ -164,6 +164,30 @@ def test_callbacks_classes_attributes_and_gradients_cross_the_border():
     assert not run(code | {"square": lambda x: x.detach() ** 2 + 0 * x}, Uses()).results[2].earned
 
 
+def test_an_object_may_keep_a_function_of_the_check_for_later_calls():
+    class Uses(Exercise):
+        """x"""
+
+        functions = ("Twice", "apply")
+        reference = REFERENCE
+
+        @check()
+        def later(self, student, rng):
+            add, multiply = student.Twice(lambda x: x + 1), student.Twice(lambda x: 10 * x)
+            equal(student.apply(lambda x: x - 1, 4), 3)
+            equal([add(1), multiply(2), add(3)], [3, 200, 5])
+
+    class Twice:
+        def __init__(self, f):
+            self.f = f
+
+        def __call__(self, x):
+            return self.f(self.f(x))
+
+    report = run({"apply": lambda f, x: f(x), "Twice": Twice}, Uses())
+    assert report.passed, report.first_problem
+
+
 def test_a_gradient_goes_through_one_of_several_results():
     class Uses(Exercise):
         """x"""
