@@ -13,11 +13,8 @@ START_PAGE = Path("chapters", "00_start_here", "00_start_here.ipynb")
 DEFAULTS = Path(__file__).resolve().parent / "jupyter"
 
 
-def start(args: Sequence[str] = ()) -> None:
-    """Become JupyterLab, opened on the start page; ``args`` are JupyterLab's own and win over the course's."""
-    from autograder.student_cli import project_root
-
-    root = project_root()
+def start(root: Path, args: Sequence[str] = ()) -> None:
+    """Become JupyterLab in ``root``, opened on the start page; ``args`` are its own and win over the course's."""
     uid = os.getuid() if hasattr(os, "getuid") else None
     line, environment = command(args, root, uid), surroundings(os.environ)
     if os.name == "nt":  # exec would give the prompt back while the server still runs

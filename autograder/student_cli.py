@@ -9,17 +9,11 @@ from pathlib import Path
 import typer
 from rich.console import Console
 
+from autograder.checkout import project_root
+
 console = Console()
 errors = Console(stderr=True)
 EXPECTED = (ValueError, FileNotFoundError, PermissionError)
-
-
-def project_root() -> Path:
-    """The checkout this command works on: the nearest folder upwards that has ``chapters`` and ``pyproject.toml``."""
-    for folder in (Path.cwd(), *Path.cwd().parents, Path(__file__).resolve().parent.parent):
-        if (folder / "pyproject.toml").exists() and (folder / "chapters").is_dir():
-            return folder
-    raise typer.BadParameter("run this inside a checkout of the course")
 
 
 def doctor() -> None:
@@ -33,7 +27,7 @@ def lab(context: typer.Context) -> None:
     """Open JupyterLab on the start page; further arguments go to JupyterLab."""
     from autograder import lab as launcher
 
-    launcher.start(context.args)
+    launcher.start(project_root(), context.args)
 
 
 def make_app(help: str) -> typer.Typer:

@@ -9,8 +9,8 @@ from course_lib.tokenization.pretokenizer import CL100K_PATTERN, GPT2_PATTERN, p
 from course_lib.tokenization.sentencepiece import byte_fallback, sp_escape, sp_unescape
 from course_lib.tokenization.special import encode_with_special
 from course_lib.tokenization.tiktoken_ranks import load_tiktoken_ranks, save_tiktoken_ranks, tokenizer_from_ranks
-from course_lib.tokenization.tokenizer import Tokenizer
-from course_lib.tokenization.tokenizer_json import load_tokenizer_json, save_tokenizer_json
+from course_lib.tokenization.tokenizer import Tokenizer, load_tokenizer_json
+from course_lib.tokenization.tokenizer_json import save_tokenizer_json
 from course_lib.tokenization.unigram import unigram_viterbi
 from course_lib.tokenization.unigram_train import (
     train_unigram,

@@ -13,6 +13,7 @@ from course_lib.tokenization.pairs import Pair
 from course_lib.tokenization.piece_encoder import PieceEncoder
 from course_lib.tokenization.pretokenizer import GPT2_PATTERN, pretokenize
 from course_lib.tokenization.special import encode_with_special
+from course_lib.tokenization.tokenizer_json import read_tokenizer_json, save_tokenizer_json
 
 
 @dataclass(frozen=True)
@@ -119,16 +120,25 @@ class Tokenizer:
 
     def save(self, path: str | Path) -> None:
         """Write a Hugging Face `tokenizer.json`; see `save_tokenizer_json`."""
-        from course_lib.tokenization.tokenizer_json import save_tokenizer_json
-
         save_tokenizer_json(self, path)
 
     @classmethod
     def load(cls, path: str | Path) -> "Tokenizer":
         """Read a Hugging Face `tokenizer.json`; see `load_tokenizer_json`."""
-        from course_lib.tokenization.tokenizer_json import load_tokenizer_json
+        return cls(*read_tokenizer_json(path))
 
-        return load_tokenizer_json(path)
+
+def load_tokenizer_json(path: str | Path) -> Tokenizer:
+    """Read a byte-level BPE tokenizer from a `tokenizer.json`; ValueError as in `read_tokenizer_json`.
+
+    >>> import tempfile
+    >>> path = Path(tempfile.mkdtemp()) / "tokenizer.json"
+    >>> tokenizer = Tokenizer.train("low lower lowest", 260, special=["<|end|>"])
+    >>> tokenizer.save(path)
+    >>> load_tokenizer_json(path) == tokenizer
+    True
+    """
+    return Tokenizer.load(path)
 
 
 def _check_special(special: Mapping[str, int], vocab: Mapping[int, bytes]) -> None:

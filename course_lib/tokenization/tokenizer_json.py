@@ -3,14 +3,35 @@
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, Protocol
 
 from course_lib.tokenization.byte_alphabet import text_to_token, token_to_text
+from course_lib.tokenization.byte_bpe import Vocab
+from course_lib.tokenization.pairs import Pair
 from course_lib.tokenization.pretokenizer import GPT2_PATTERN
-from course_lib.tokenization.tokenizer import Tokenizer
 
 
-def save_tokenizer_json(tokenizer: Tokenizer, path: str | Path) -> None:
+class Parts(NamedTuple):
+    """What a byte-level BPE tokenizer is made of, in the order in which `Tokenizer` takes it."""
+
+    vocab: Vocab
+    merges: list[Pair]
+    pattern: str
+    special: dict[str, int]
+    whole_pieces: bool
+
+
+class HasParts(Protocol):
+    """Anything with the attributes of `Parts`, such as a `Tokenizer`."""
+
+    vocab: Vocab
+    merges: list[Pair]
+    pattern: str
+    special: dict[str, int]
+    whole_pieces: bool
+
+
+def save_tokenizer_json(tokenizer: HasParts, path: str | Path) -> None:
     """Write `tokenizer` so that the library `tokenizers` reads it and gives the same ids.
 
     One difference cannot be written down: the library always turns special strings in a text into their ids, while
@@ -19,9 +40,9 @@ def save_tokenizer_json(tokenizer: Tokenizer, path: str | Path) -> None:
 
     >>> import tempfile
     >>> path = Path(tempfile.mkdtemp()) / "tokenizer.json"
-    >>> tokenizer = Tokenizer.train("low lower lowest", 260, special=["<|end|>"])
-    >>> save_tokenizer_json(tokenizer, path)
-    >>> load_tokenizer_json(path) == tokenizer
+    >>> parts = Parts({i: bytes([i]) for i in range(256)} | {256: b"lo"}, [(108, 111)], GPT2_PATTERN, {}, False)
+    >>> save_tokenizer_json(parts, path)
+    >>> read_tokenizer_json(path) == parts
     True
     """
     name = {i: token_to_text(token) for i, token in tokenizer.vocab.items()}
@@ -66,8 +87,8 @@ def save_tokenizer_json(tokenizer: Tokenizer, path: str | Path) -> None:
     Path(path).write_text(json.dumps(document, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
 
 
-def load_tokenizer_json(path: str | Path) -> Tokenizer:
-    """Read a byte-level BPE tokenizer from a `tokenizer.json`.
+def read_tokenizer_json(path: str | Path) -> Parts:
+    """Read the parts of a byte-level BPE tokenizer from a `tokenizer.json`.
 
     Added tokens become special strings. ValueError, naming the setting, if the file is no tokenizer or asks for
     something that `Tokenizer` does not do (another model, a normalizer, dropout, a space put before the text ...).
@@ -94,7 +115,7 @@ def load_tokenizer_json(path: str | Path) -> Tokenizer:
         if left not in id_of or right not in id_of:
             raise ValueError(f"model.merges[{rank}]: expected two tokens of the vocabulary, got {merge!r}")
         merges.append((id_of[left], id_of[right]))
-    return Tokenizer(vocab, merges, pattern, special, bool(model.get("ignore_merges")))
+    return Parts(vocab, merges, pattern, special, bool(model.get("ignore_merges")))
 
 
 def _added_token(content: str, token_id: int) -> dict[str, Any]:
