@@ -20,13 +20,14 @@ def phi(x: float) -> float:
 
 def linear_attended(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     """Causal linear attention of one [T, D] sequence, sums written out in Python's floats."""
+    features_q, features_k = ([[phi(x) for x in row] for row in side.double().tolist()] for side in (q, k))
     rows = []
-    for t in range(len(q)):
-        past = k[: t + 1].double().tolist()
-        weights = [sum(phi(a) * phi(b) for a, b in zip(q[t].double().tolist(), key, strict=True)) for key in past]
-        total = sum(weight * v[s].double() for s, weight in enumerate(weights))
-        rows.append(total / sum(weights))
-    return torch.stack(rows)
+    for t, query in enumerate(features_q):
+        weights = [sum(a * b for a, b in zip(query, key, strict=True)) for key in features_k[: t + 1]]
+        total = sum(weights)
+        mixed = [sum(w * x for w, x in zip(weights, column, strict=False)) for column in v.T.double().tolist()]
+        rows.append([x / total for x in mixed])
+    return torch.tensor(rows, dtype=torch.float64)
 
 
 def faded_averages(k: Tensor, v: Tensor, w: Tensor, u: Tensor) -> Tensor:
