@@ -8,8 +8,8 @@ recognised as a known mistake.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -68,6 +68,7 @@ class Student:
     _watch: Callable[[Event], None] | None = None
     # All functions that the check has handed over: an object may keep one and call it in a later request.
     _functions: list[Callable] = field(default_factory=list)
+    _off_the_record: bool = False
 
     def __getattr__(self, name: str) -> Remote:
         if name.startswith("__"):
@@ -77,6 +78,29 @@ class Student:
     def value(self, name: str) -> Any:
         """The value of a variable, as data."""
         return self._send({"op": "value", "name": name}, name, [])["ok"]
+
+    @contextmanager
+    def off_the_record(self) -> Iterator[None]:
+        """What comes back in this block is not compared with what a known mistake returns.
+
+        Random numbers never agree, and names that a student was free to choose need not. Say by :meth:`conclude` what
+        follows from them: a mistake is recognised by that.
+        """
+        before, self._off_the_record = self._off_the_record, True
+        try:
+            yield
+        finally:
+            self._off_the_record = before
+
+    def conclude(self, finding: str) -> None:
+        """Put a finding on record, in words that are the same for all code that makes the same mistake."""
+        last = self.trace[-1] if self.trace else Event("nothing")
+        self._record(Event(last.what, {"finding": finding}, printed=last.printed))
+
+    def _record(self, event: Event) -> None:
+        self.trace.append(event)
+        if self._watch:
+            self._watch(event)
 
     def _send(self, request: dict[str, Any], what: str, functions: list[Callable]) -> dict[str, Any]:
         reply = self._backend.request(request | {"time_limit": self._time_limit}, functions)
@@ -103,10 +127,8 @@ class Student:
                     values[key] = decode(
                         reply[key], lambda opaque: Remote(self, {"object": opaque.key}, what, opaque.type_name)
                     )
-            event.value = values
-        self.trace.append(event)
-        if self._watch:
-            self._watch(event)
+            event.value = None if self._off_the_record else values
+        self._record(event)
         if problem:
             raise problem
         return values

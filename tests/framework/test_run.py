@@ -1,5 +1,6 @@
 """Running checks: outcomes, partial credit, named mistakes, blame."""
 
+import random
 from types import SimpleNamespace
 
 import pytest
@@ -8,7 +9,7 @@ import torch
 from samples import REFERENCE, HiddenMean, Mean
 
 from autograder.audit import audit_exercise
-from autograder.compare import CheckFailed, close, equal
+from autograder.compare import CheckFailed, close, equal, true
 from autograder.exercise import Exercise, check, mistake
 from autograder.run import Outcome, run_exercise
 from autograder.student import LocalBackend, call_text
@@ -335,3 +336,46 @@ def test_a_wrong_type_is_said_in_plain_words(returned, said):
             equal(student.three(), 3)
 
     assert run({"three": lambda: returned}, Three()).results[0].message == said
+
+
+def random_exercise(on_record):
+    """Each draw is another number, so only the finding can be compared."""
+
+    class Draw(Exercise):
+        functions = ("draw",)
+        reference = SimpleNamespace(draw=lambda: random.random())
+        hints = ("", "", "")
+
+        @check()
+        def is_a_share(self, student, rng):
+            if on_record:
+                got = student.draw()
+            else:
+                with student.off_the_record():
+                    got = student.draw()
+                student.conclude("a share" if 0 <= got <= 1 else "too large" if got > 1 else "negative")
+            true(0 <= got <= 1, f"{got} is not a share")
+
+        @mistake("draws percent")
+        def percent():
+            return 100 * random.uniform(0.5, 1)
+
+        @mistake("draws negative numbers")
+        def negative():
+            return -random.random()
+
+    return Draw()
+
+
+def test_random_answers_are_recognised_by_what_follows_from_them():
+    exercise = random_exercise(on_record=False)
+    assert run({"draw": random.random}, exercise).passed
+    for code, name in ((lambda: 2 + random.random(), "percent"), (lambda: -9 * random.random(), "negative")):
+        result = run({"draw": code}, exercise).results[0]
+        assert result.outcome is Outcome.FAILED and result.mistake == name and result.called == "draw()"
+    assert run({"draw": lambda: 2 + random.random()}, random_exercise(on_record=True)).results[0].mistake == ""
+
+
+def test_an_error_stays_on_record():
+    result = run({"draw": lambda: 1 / 0}, random_exercise(on_record=False)).results[0]
+    assert result.outcome is Outcome.ERROR and result.mistake == ""
