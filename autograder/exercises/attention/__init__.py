@@ -4,6 +4,7 @@
 # ruff: isort: skip_file
 
 from autograder.exercises.attention.embedding import Embed
+from autograder.exercises.attention.scaled_dot_product import ScaledDotProductAttention
 from autograder.exercises.attention.positions import RelativeBias
 from autograder.exercises.attention.moe import Dispatch
 from autograder.exercises.attention.linear import Wkv
@@ -16,5 +17,6 @@ __all__ = [
     "Patchify",
     "Quiz",
     "RelativeBias",
+    "ScaledDotProductAttention",
     "Wkv",
 ]

@@ -3,6 +3,7 @@
 # ruff: isort: skip_file
 
 from autograder.hidden.attention.embedding import Embed
+from autograder.hidden.attention.scaled_dot_product import ScaledDotProductAttention
 from autograder.hidden.attention.positions import RelativeBias
 from autograder.hidden.attention.moe import Dispatch
 from autograder.hidden.attention.linear import Wkv
@@ -13,5 +14,6 @@ __all__ = [
     "Embed",
     "Patchify",
     "RelativeBias",
+    "ScaledDotProductAttention",
     "Wkv",
 ]
