@@ -5,6 +5,7 @@ from course_lib.attention.alibi import alibi_bias, alibi_slopes
 from course_lib.attention.block import Block
 from course_lib.attention.config import GPTConfig
 from course_lib.attention.embedding import embed, embed_backward
+from course_lib.attention.flash import flash_attention
 from course_lib.attention.gpt import GPT
 from course_lib.attention.gpt2_weights import gpt2_config, gpt2_settings, gpt2_state_from_hf, gpt2_state_to_hf
 from course_lib.attention.layer_norm import LayerNorm, layer_norm, layer_norm_backward
@@ -50,6 +51,7 @@ from course_lib.attention.scaled_dot_product import attention, attention_naive, 
 from course_lib.attention.sinusoidal import sinusoidal
 from course_lib.attention.training import learning_rate, make_optimizer, mean_loss, random_windows, train
 from course_lib.attention.weights_folder import gpt_from_hf, load_safetensors, save_safetensors
+from course_lib.tensor_size import largest_tensor
 
 __all__ = [
     "GPT",
@@ -79,6 +81,7 @@ __all__ = [
     "embed",
     "embed_backward",
     "feature_map",
+    "flash_attention",
     "flops_per_token",
     "gelu",
     "gpt2_config",
@@ -89,6 +92,7 @@ __all__ = [
     "half_to_interleaved",
     "importance_loss",
     "interleaved_to_half",
+    "largest_tensor",
     "layer_norm",
     "layer_norm_backward",
     "learning_rate",
