@@ -5,11 +5,17 @@
 from autograder.hidden.attention.embedding import Embed
 from autograder.hidden.attention.scaled_dot_product import ScaledDotProductAttention
 from autograder.hidden.attention.positions import RelativeBias
+from autograder.hidden.attention.rope import ApplyRope
+from autograder.hidden.attention.alibi import AlibiBias
+from autograder.hidden.attention.norms import Block
 from autograder.hidden.attention.moe import Dispatch
 from autograder.hidden.attention.linear import Wkv
 from autograder.hidden.attention.patches import Patchify
 
 __all__ = [
+    "AlibiBias",
+    "ApplyRope",
+    "Block",
     "Dispatch",
     "Embed",
     "Patchify",
