@@ -65,7 +65,7 @@ c.Autograde.sanitize_preprocessors = [
     "nbgrader.preprocessors.DeduplicateIds",
     "nbgrader.preprocessors.OverwriteKernelspec",
     "nbgrader.preprocessors.OverwriteCells",
-    "nbgrader.preprocessors.CheckCellMetadata",
+    "autograder.judge.restore.CheckMetadata",
 ]
 
 # Also nbgrader's own list, but no student's code runs in nbgrader's kernel: the judge stands where Execute stood.
@@ -76,5 +76,8 @@ c.Autograde.autograde_preprocessors = [
     "nbgrader.preprocessors.LimitOutput",
     "nbgrader.preprocessors.SaveAutoGrades",
     "nbgrader.preprocessors.AssignLatePenalties",
-    "nbgrader.preprocessors.CheckCellMetadata",
+    "autograder.judge.restore.CheckMetadata",
 ]
+
+# nbconvert's pages, without rendering anew for every student what is the same for all.
+c.GenerateFeedback.exporter_class = "autograder.judge.page.FeedbackExporter"

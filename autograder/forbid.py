@@ -13,6 +13,7 @@ import re
 import sys
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import lru_cache
 from typing import Any
 
 _MAGIC = re.compile(r"^(\s*)%{1,2}\w+[ \t]*")
@@ -25,11 +26,14 @@ def find_forbidden(source: str, names: tuple[str, ...]) -> list[tuple[int, str]]
     >>> find_forbidden("import torch as t\\ny = t.softmax(x, -1)", ("torch.softmax",))
     [(2, 'torch.softmax')]
     """
-    if not names:
-        return []
-    tree = _parse(source)
+    return list(_find(source, names))
+
+
+@lru_cache(maxsize=64)  # every check of an exercise asks about the same cell
+def _find(source: str, names: tuple[str, ...]) -> tuple[tuple[int, str], ...]:
+    tree = _parse(source) if names else None
     if tree is None:
-        return []
+        return ()
     aliases = _aliases(tree)
     methods = {name.rsplit(".", 1)[1]: name for name in names if name.startswith("torch.Tensor.")}
     found = []
@@ -41,8 +45,8 @@ def find_forbidden(source: str, names: tuple[str, ...]) -> list[tuple[int, str]]
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in methods:
             found.append((node.lineno, methods[node.func.attr]))
         if isinstance(node, ast.Call) and _called(node) in ("eval", "exec") and (text := _text(node.args[:1])):
-            found += [(node.lineno, name) for _, name in find_forbidden(text, names)]
-    return sorted(set(found))
+            found += [(node.lineno, name) for _, name in _find(text, names)]
+    return tuple(sorted(set(found)))
 
 
 def _parse(source: str) -> ast.Module | None:

@@ -8,8 +8,7 @@ from __future__ import annotations
 from dataclasses import fields
 from typing import Any
 
-from nbformat import NotebookNode
-from nbformat.v4 import new_output
+from nbformat import NotebookNode, from_dict
 
 from autograder.cards import Card, note_card, report_card
 from autograder.run import Outcome, Report, Result
@@ -37,7 +36,8 @@ def card_of(exercise: str, title: str, entry: dict[str, Any], problem: str = "")
 def outputs_of(exercise: str, title: str, entry: dict[str, Any], max_points: float, problem: str = "") -> list:
     """Outputs that show the card and from which nbgrader reads exactly these points."""
     card = card_of(exercise, title, entry, problem)
-    shown = new_output("display_data", {"text/html": card.html, "text/plain": card.text})
+    data = {"text/html": card.html, "text/plain": card.text}
+    shown = from_dict({"output_type": "display_data", "data": data, "metadata": {}})
     return [shown, _points(entry["earned"], entry["points"], max_points)]
 
 
@@ -46,8 +46,9 @@ def _points(earned: float, points: float, max_points: float) -> NotebookNode:
     score = max_points * earned / points if points else max_points
     if score <= 0:
         text = f"0 of {max_points:g} points"
-        return new_output("error", ename="NotPassed", evalue=text, traceback=[text])
-    return new_output("execute_result", {"text/plain": repr(float(score))}, execution_count=None)
+        return from_dict({"output_type": "error", "ename": "NotPassed", "evalue": text, "traceback": [text]})
+    result = {"output_type": "execute_result", "data": {"text/plain": repr(float(score))}, "metadata": {}}
+    return from_dict(result | {"execution_count": None})
 
 
 def _sentence(text: str) -> str:

@@ -24,6 +24,7 @@ from traitlets.config import Config
 from traitlets.config.loader import PyFileConfigLoader
 
 from autograder.judge.preprocessor import MARK
+from autograder.judge.quick_gradebook import QuickGradebooks
 from autograder.judge.release import released_notebook
 from autograder.judge.submission import raw_cells
 
@@ -42,6 +43,7 @@ class Course:
         self.config: Config = PyFileConfigLoader(CONFIG, path=str(root)).load_config()
         self.directory = CourseDirectory(config=self.config)
         self._converters: dict[type[BaseConverter], BaseConverter] = {}
+        self._quick = QuickGradebooks(self.directory.db_url, self.directory.course_id)
 
     def folder(self, name: str) -> Path:
         """One of nbgrader's directories: submitted, autograded, feedback or release."""
@@ -101,7 +103,7 @@ class Course:
     def _convert(self, converter_class: type[BaseConverter], student: str, chapter: str) -> str:
         converter = self._converter(converter_class)
         converter.coursedir.assignment_id, converter.coursedir.student_id = chapter, glob.escape(student)
-        with _quiet(converter.log) as said, contextlib.chdir(self.root):
+        with _quiet(converter.log) as said, contextlib.chdir(self.root), self._quick.used():
             try:
                 converter.init_notebooks()
                 converter.convert_notebooks()

@@ -8,15 +8,18 @@ that could run in the browser of whoever reads the feedback are made harmless on
 from __future__ import annotations
 
 import copy
+import json
 import re
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, TextIO
 
+import nbformat.v4
 from nbconvert.exporters import NotebookExporter
 from nbconvert.exporters.exporter import ResourcesDict
 from nbformat import NotebookNode, from_dict
-from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output, new_raw_cell
-from nbgrader.preprocessors import NbGraderPreprocessor
+from nbgrader.preprocessors import CheckCellMetadata, NbGraderPreprocessor
+from traitlets import default
 
 from autograder.exercise import chapter_ids, load_chapter
 from autograder.judge.harmless import harmless_markdown, harmless_outputs, harmless_pictures
@@ -28,15 +31,19 @@ METADATA = {
     "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
     "language_info": {"file_extension": ".py", "mimetype": "text/x-python", "name": "python"},
 }
-_NEW_CELL = {"code": new_code_cell, "markdown": new_markdown_cell, "raw": new_raw_cell}
+MEMO = 256
 
 
 class ForgivingExporter(NotebookExporter):
     """Reads a submission whatever state it is in; a file that is no notebook becomes one that says so."""
 
+    @default("optimistic_validation")
+    def _validate_once(self) -> bool:
+        return True  # after the last step, not after each: it takes longer than the steps
+
     def from_file(self, file_stream: TextIO, resources: Any = None, **kwargs: Any) -> tuple[str, Any]:
         if not getattr(self.parent, "_sanitizing", True):  # nbgrader's second pass reads what the first has written
-            return super().from_file(file_stream, resources=resources, **kwargs)
+            return self.from_notebook_node(nbformat.v4.reads(file_stream.read()), resources=resources, **kwargs)
         data = Path(file_stream.name).read_bytes()
         return self.from_notebook_node(readable_notebook(data), resources=resources, **kwargs)
 
@@ -48,10 +55,12 @@ def readable_notebook(data: bytes) -> NotebookNode:
     except SubmissionError as error:
         raw = [{"cell_type": "markdown", "source": f"**This file could not be read:** {error}.", "metadata": {}}]
     used: set[str] = set()
-    return new_notebook(cells=[_cell(number, cell, used) for number, cell in enumerate(raw, 1)], metadata=METADATA)
+    # Not by nbformat's functions, which would validate each piece: the whole is validated when it has been processed.
+    cells = [_cell(number, cell, used) for number, cell in enumerate(raw, 1)]
+    return from_dict({"cells": cells, "metadata": METADATA, "nbformat": 4, "nbformat_minor": 5})
 
 
-def _cell(number: int, raw: dict[str, Any], used: set[str]) -> NotebookNode:
+def _cell(number: int, raw: dict[str, Any], used: set[str]) -> dict[str, Any]:
     cell_id = raw.get("id")
     if not isinstance(cell_id, str) or not re.fullmatch(r"[a-zA-Z0-9_-]{1,64}", cell_id) or cell_id in used:
         cell_id = next(i for i in (f"submitted-{number}-{k}" for k in range(10_000)) if i not in used)
@@ -62,14 +71,18 @@ def _cell(number: int, raw: dict[str, Any], used: set[str]) -> NotebookNode:
         metadata["tags"] = sorted({tag for tag in tags if isinstance(tag, str) and tag and "," not in tag})
     if isinstance(graded, dict) and isinstance(graded.get("grade_id"), str):
         metadata["nbgrader"] = {"grade_id": graded["grade_id"]}
-    cell = _NEW_CELL[raw["cell_type"]](raw["source"], id=cell_id, metadata=metadata)
+    cell = {"cell_type": raw["cell_type"], "source": raw["source"], "id": cell_id, "metadata": metadata}
     if raw["cell_type"] == "markdown" and (pictures := harmless_pictures(raw.get("attachments"))):
-        cell.attachments = pictures
+        cell["attachments"] = pictures
     if raw["cell_type"] == "code":
         count = raw.get("execution_count")
-        cell.execution_count = count if type(count) is int and count >= 0 else None
-        cell.outputs = [new_output(kind, **content) for kind, content in harmless_outputs(raw.get("outputs"))]
+        cell["execution_count"] = count if type(count) is int and count >= 0 else None
+        cell["outputs"] = [_output(kind, content) for kind, content in harmless_outputs(raw.get("outputs"))]
     return cell
+
+
+def _output(kind: str, content: dict[str, Any]) -> dict[str, Any]:
+    return {"output_type": kind} | ({"metadata": {}} if kind == "display_data" else {}) | content
 
 
 class Restore(NbGraderPreprocessor):
@@ -79,13 +92,35 @@ class Restore(NbGraderPreprocessor):
         course, chapter_id = self.parent.parent.coursedir, resources["nbgrader"]["assignment"]
         data = released_notebook(chapter_id, Path(course.root, course.release_directory))
         if data is not None:
-            restore(nb, readable_release(data), chapter_id)
+            restore(nb, list(_release_cells(data)), chapter_id)
         return nb, resources
+
+
+class CheckMetadata(CheckCellMetadata):
+    """nbgrader's check of its metadata, once for every state that they can be in: all of a class have the release's."""
+
+    def preprocess(self, nb: NotebookNode, resources: ResourcesDict) -> tuple[NotebookNode, ResourcesDict]:
+        graded = [(cell.cell_type, cell.metadata["nbgrader"]) for cell in nb.cells if "nbgrader" in cell.metadata]
+        state = json.dumps(graded, sort_keys=True)
+        if state not in _sound:
+            super().preprocess(nb, resources)  # raises when something is wrong
+            if len(_sound) >= MEMO:
+                _sound.clear()
+            _sound.add(state)
+        return nb, resources
+
+
+_sound: set[str] = set()
 
 
 def readable_release(data: bytes) -> list[NotebookNode]:
     """The cells of a released notebook, which is ours and valid."""
     return [from_dict(cell) for cell in raw_cells(data)]
+
+
+@lru_cache(maxsize=2)  # the same for a whole class; restoring copies what it takes from here
+def _release_cells(data: bytes) -> tuple[NotebookNode, ...]:
+    return tuple(readable_release(data))
 
 
 def restore(nb: NotebookNode, released: list[NotebookNode], chapter_id: str) -> None:
