@@ -34,6 +34,7 @@ class Attack:
     says: str = ""  # a pattern that stands in a message or note about it
     problem: str = ""  # a pattern in the sentence about a file that cannot be graded
     limits: dict[str, Any] = field(default_factory=dict)
+    waits: bool = False  # only a time limit ends it: what it attacks gets a short one
     levels: tuple[str, ...] = ("bubblewrap",)
     # Behind no wall the same code must reach its aim: shows that the wall is what stops it.
     works_without_walls: bool = False

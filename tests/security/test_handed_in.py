@@ -9,10 +9,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from arena import LIMITS, SECRET, Zygotes, needs
 from attack import RIGHT
 from rich.console import Console
 from small import CHAPTER_ID, Double, answers, chapter, code, notebook
-from test_attacks import LIMITS, SECRET, Zygotes, needs
 
 from autograder.exercise import chapter_ids, check, load_chapter
 from autograder.judge import grading, launcher, sandbox

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 import small
+from arena import Zygotes
 from attack import FULL, RIGHT
 from course import make_course
 from rich.console import Console
 from small import CHAPTER_ID, answers, code, notebook
-from test_attacks import Zygotes
 
 from autograder.judge import grading, sandbox
 from autograder.judge.grade import grade_chapter

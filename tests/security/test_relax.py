@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 import torch
+from arena import LIMITS, SECRET, needs
 from attack import spy
 from small import CHAPTER_ID, chapter, code, notebook
-from test_attacks import LIMITS, SECRET, Zygotes, needs
 
 from autograder.compare import close, equal
 from autograder.exercise import Exercise, check, namespace
@@ -74,13 +74,6 @@ class NotThreaded(Exercise):
         total, number = student.alone(torch.ones(10))
         close(total, torch.tensor(10.0))
         equal(number, 1)
-
-
-@pytest.fixture(scope="module")
-def zygotes():
-    held = Zygotes()
-    yield held
-    held.close()
 
 
 @pytest.fixture

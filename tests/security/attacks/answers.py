@@ -56,6 +56,7 @@ ATTACKS = [
             "def apply(f, xs):\n    return L(xs)\n"
         },
         earns={"apply": 0},
+        waits=True,
     ),
     A(
         "dictionary that lies about its items",

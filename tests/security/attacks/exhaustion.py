@@ -12,23 +12,24 @@ def A(name: str, tries: str, submission: object, **more: object) -> Attack:
     return Attack(name, tries, replaced, **{"earns": {"apply": 0}} | more)  # type: ignore[arg-type]
 
 
-SLOW = {"cell_seconds": 1.0, "extra_cell_seconds": 1.0, "grace_seconds": 0.3}
+SLOW = {"cell_seconds": 2.0, "extra_cell_seconds": 2.0}
 ATTACKS = [
     A(
         "endless loop",
         "never returns",
         "def apply(f, xs):\n    while True:\n        pass\n",
         says="did not finish within 1.5 seconds",
+        waits=True,
         levels=BOTH,
     ),
-    A("sleep", "waits", "import time\ndef apply(f, xs):\n    time.sleep(1000)\n", says="did not finish"),
+    A("sleep", "waits", "import time\ndef apply(f, xs):\n    time.sleep(1000)\n", says="did not finish", waits=True),
     A(
         "loop that swallows interrupts",
         "catches everything that would stop it",
         "import time\ndef apply(f, xs):\n    while True:\n        try:\n            time.sleep(1)\n"
         "        except BaseException:\n            pass\n",
         says="could not be interrupted|did not finish",
-        limits=SLOW,
+        waits=True,
     ),
     A(
         "endless loop in a cell",
@@ -43,13 +44,14 @@ ATTACKS = [
         "one instruction that takes for ever",
         "def apply(f, xs):\n    return sum(range(10**14))\n",
         says="did not finish",
+        waits=True,
     ),
     A(
         "a regular expression that explodes",
         "backtracking without end",
         "import re\ndef apply(f, xs):\n    return re.match('(a+)+$', 'a' * 60 + 'b')\n",
         says="did not finish|not be interrupted",
-        limits=SLOW,
+        waits=True,
     ),
     A(
         "threads that work on",
@@ -64,7 +66,7 @@ ATTACKS = [
         "as many threads as the machine gives",
         "import threading, time\nthreading.stack_size(65536)\ndef apply(f, xs):\n    try:\n        while True:\n"
         "            threading.Thread(target=time.sleep, args=(60,), daemon=True).start()\n"
-        "    except RuntimeError:\n        time.sleep(2)\n        return [f(x) for x in xs]\n",
+        "    except RuntimeError:\n        time.sleep(20)\n        return [f(x) for x in xs]\n",
         says="threads",
         levels=BOTH,
     ),
@@ -123,7 +125,7 @@ ATTACKS = [
         "files without a name",
         "removed while open, so that nobody sees how large they are",
         "import os, time\nhold = []\ndef apply(f, xs):\n    for n in range(100):\n        f = open('f', 'wb')\n        os.remove('f')\n"
-        "        f.write(bytes(2**20))\n        f.flush()\n        hold.append(f)\n    time.sleep(1.5)\n    return 0\n",
+        "        f.write(bytes(2**20))\n        f.flush()\n        hold.append(f)\n    time.sleep(20)\n    return 0\n",
         says="files",
         limits={"disk_bytes": 30 * 2**20},
         levels=BOTH,
@@ -146,6 +148,7 @@ ATTACKS = [
         "prints without end",
         "def apply(f, xs):\n    while True:\n        print('y' * 1000)\n",
         says="did not finish",
+        waits=True,
         hides="y{5000}",
     ),
     A(
@@ -167,6 +170,12 @@ ATTACKS = [
         "def apply(f, xs):\n    return [0] * 20_000_000\n",
         says="too large|cannot be read|did not finish",
         limits={"memory_bytes": 8 * 2**30},
+    ),
+    A(
+        "a million that are right",
+        "much to compare, and the difference at the very end",
+        "def apply(f, xs):\n    return [f(x) for x in xs] + [1.0] * 1_000_000\n",
+        says="it has length 1000020 instead of 20",
     ),
     A(
         "all its time",

@@ -41,6 +41,15 @@ OLD = {
     "nbformat_minor": 0,
     "metadata": {},
 }
+SPLIT = [
+    setup(),
+    code("def once(x):\n    return x\n"),
+    code("def double(x):\n    return once(x) + once(x)\n", exercise="double"),
+    *answers()[3:-2],
+    code("class Tally:\n    def __init__(self):\n        self.counts = {}\n", exercise="Tally"),
+    code("def add(self, key):\n    self.counts[key] = self.counts.get(key, 0) + 1\n    return self\nTally.add = add\n"),
+    code("Tally.most = lambda self: max(self.counts, key=self.counts.get)\n"),
+]
 FORGED_OUTPUT = [{"output_type": "execute_result", "data": {"text/plain": "3.0"}, "metadata": {}, "execution_count": 1}]
 ATTACKS = [
     A("empty file", "nothing", b"", earns=NOTHING, problem="empty"),
@@ -147,6 +156,16 @@ ATTACKS = [
     A("metadata lost", "ids and tags are gone", [code(c["source"]) for c in answers()], earns={}),
     A("cells retyped", "code turned into text", [c | {"cell_type": "markdown"} for c in answers()], earns={}),
     A("reordered", "upside down", answers()[::-1], earns={}),
+    A(
+        "renamed",
+        "every cell has another grade id than it was handed out with",
+        [
+            c | {"metadata": json.loads(json.dumps(c["metadata"]).replace('grade_id": "', 'grade_id": "my_'))}
+            for c in answers()
+        ],
+        earns={},
+    ),
+    A("split", "a solution in three cells, of which one has kept the grade id", SPLIT, earns={}),
     A("merged", "all in one cell", [code("\n".join(RIGHT.values()))], earns={}),
     A(
         "cells that are no cells",

@@ -32,6 +32,7 @@ ATTACKS = [
         {"apply": "import os, signal\ndef apply(f, xs):\n    os.kill(os.getpid(), signal.SIGSTOP)\n    return 0\n"},
         earns={"apply": 0},
         says="did not finish",
+        waits=True,
     ),
     A("segfault", "reads address 0", "import ctypes\ndef double(x):\n    ctypes.string_at(0)\n", says="SIGSEGV"),
     A("abort", "SIGABRT", "import os\ndef double(x):\n    os.abort()\n", says="SIGABRT"),
@@ -98,6 +99,7 @@ ATTACKS = [
             "    signal.signal(signal.SIGALRM, signal.SIG_IGN)\n    time.sleep(100)\n"
         },
         earns={"apply": 0},
+        waits=True,
         says="did not finish",
         levels=BOTH,
     ),

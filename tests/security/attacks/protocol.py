@@ -55,12 +55,13 @@ ATTACKS = [
         "a header that is never finished",
         "a megabyte is announced and one byte comes",
         "import time\nraw(struct.pack('>Q', 2**20) + b'{')\ntime.sleep(60)",
-        says="",
+        waits=True,
     ),
     during_call(
         "one byte at a time",
         "a header that trickles, so that something always arrives",
         "import time\nraw(struct.pack('>Q', 2**20) + b'{')\nwhile True:\n    raw(b' ')\n    time.sleep(0.05)",
+        waits=True,
     ),
     during_call(
         "60 MB of brackets",

@@ -27,6 +27,19 @@ ATTACKS = [
         works_without_walls=True,
     ),
     thief(
+        "a gradebook",
+        "asks the database for everybody's points",
+        "import sqlite3\nwith sqlite3.connect('file:{field}/gradebook.db?mode=ro', uri=True) as db:\n"
+        "    loot = db.execute('select score from grade').fetchall()",
+        works_without_walls=True,
+    ),
+    thief(
+        "the feedback of others",
+        "reads what somebody else was told",
+        "loot = open('{field}/feedback.html').read()",
+        works_without_walls=True,
+    ),
+    thief(
         "path traversal",
         "climbs out of its own directory",
         "loot = open('../' * 40 + '{field}/secret').read()",

@@ -37,6 +37,12 @@ ATTACKS = [
         works_without_walls=True,
     ),
     vandal(
+        "the feedback of others",
+        "tells somebody else something else",
+        "open('{field}/feedback.html', 'w').write('nothing')\nloot = 'changed'",
+        works_without_walls=True,
+    ),
+    vandal(
         "a gradebook",
         "opens a database and gives everybody full marks",
         "import sqlite3\nwith sqlite3.connect('{field}/gradebook.db') as db:\n    db.execute('update grade set score=99')\n"
@@ -102,7 +108,7 @@ ATTACKS = [
         "a tree that cannot be removed",
         "folders nested 1,500 deep, and one that may not be entered",
         "import os, time\nhere = os.getcwd()\nfor n in range(1500):\n    os.mkdir('d')\n    os.chdir('d')\n"
-        "os.mkdir('closed', 0)\nos.chdir(here)\nos.mkdir('closed', 0)\ntime.sleep(1)\n" + RETURN,
+        "os.mkdir('closed', 0)\nos.chdir(here)\nos.mkdir('closed', 0)\ntime.sleep(10)\n" + RETURN,
         says="nested folders",
         levels=BOTH,
     ),
