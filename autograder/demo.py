@@ -19,8 +19,27 @@ from rich.console import Console
 
 from autograder import build as builder
 from autograder.exercise import Chapter, Mistake, load_chapter
+from autograder.progress_store import travelling
 
 CHAPTER = "01_tokenization"
+# The same idea under two sets of names: what the report lists as alike.
+OWN_WAY = """
+def merge(ids, pair, new_id):
+    left, right = pair
+    result, held = [], None
+    for token in ids:
+        if held == left and token == right:
+            result.append(new_id)
+            held = None
+            continue
+        if held is not None:
+            result.append(held)
+        held = token
+    if held is not None:
+        result.append(held)
+    return result
+"""
+RENAMED = {"held": "last", "token": "current", "result": "out", "left": "a", "right": "b", "ids": "tokens"}
 ESSAY = "A vocabulary of bytes alone never meets an unknown text, but it makes every text long."
 
 
@@ -74,28 +93,33 @@ def sample_class(course: Path) -> dict[str, str]:
     ids = [e for e in chapter.exercises if chapter.exercises[e].kind == "code"]
     first, second, third = ids[0], ids[1], ids[2]
 
-    def hand_in(filled: dict[str, str], change: Callable[[dict], object] = lambda notebook: None) -> str:
+    def hand_in(filled: dict[str, str], change: Callable[[dict], object] = lambda notebook: None, pace: int = 1) -> str:
         notebook = copy.deepcopy(blank)
         for cell in notebook["cells"]:
             if is_solution(cell) and cell_id(cell) in filled:
                 cell["source"] = filled[cell_id(cell)]
+        _show_cards(notebook, chapter, filled, pace)
         change(notebook)
         return json.dumps(notebook)
 
     def mistaken(exercises: list[str], number: int) -> dict[str, str]:
         return answers | {e: with_mistake(chapter, e, answers[e], number) for e in exercises}
 
+    renamed = re.sub(r"\w+", lambda word: RENAMED.get(word[0], word[0]), OWN_WAY)
     return {
         "ada": hand_in(answers | {"essay": ESSAY}),
         "ben": hand_in({}),
-        "chen": hand_in({e: mistaken(ids[1:3], 0)[e] for e in ids[: len(ids) // 2]}),
-        "dana": hand_in(mistaken(ids[1:9], 1)),
+        "chen": hand_in({e: mistaken(ids[1:3], 0)[e] for e in ids[: len(ids) // 2]}, pace=4),
+        "dana": hand_in(mistaken(ids[1:9], 1), pace=2),
         "emil": hand_in(answers | {second: answers[second] + "\n\ndef unfinished(:\n"}),
         "fatima": hand_in(answers | {third: answers[third] + "\nwhile True:\n    pass\n"}),
         "goran": hand_in(answers)[:20_000],
-        "hana": hand_in(answers, _without_checks_and_metadata),
+        "hana": hand_in(answers | {second: answers[second] + OWN_WAY}, _without_checks_and_metadata),
         "ivan": hand_in(
-            mistaken(ids[6:10], 0) | {first: answers[first] + "\nimport sys\nprint('noise' * 50, file=sys.stderr)\n"}
+            mistaken(ids[6:10], 0)
+            | {first: answers[first] + "\nimport sys\nprint('noise' * 50, file=sys.stderr)\n"}
+            | {second: answers[second] + renamed},
+            pace=3,
         ),
         "jo": hand_in({e: hard_coded(chapter, e) for e in ids}),
         "kim": hand_in({"quiz": answers.get("quiz", ""), "essay": ESSAY}),
@@ -135,6 +159,18 @@ def hard_coded(chapter: Chapter, exercise_id: str) -> str:
     return "\n".join(
         f"def {name}(*args, **kwargs):\n    return [195, 169]" for name in chapter.exercises[exercise_id].functions
     )
+
+
+def _show_cards(notebook: dict, chapter: Chapter, filled: dict[str, str], pace: int) -> None:
+    """Outputs of the check cells as a student's own notebook has them, with counts that somebody could have."""
+    for number, cell in enumerate(notebook["cells"]):
+        exercise = chapter.exercises.get(cell_id(cell).removeprefix("check_"))
+        if cell["cell_type"] == "code" and not is_solution(cell) and exercise and exercise.id in filled:
+            attempts = 1 + (number * pace) % (1 + 3 * pace)
+            record = {"attempts": attempts, "hints": min(attempts // 4, 3), "seconds": attempts * (150 + 7 * number)}
+            card = {"text/plain": f"{exercise.title}: the card of a check"}
+            output = {"output_type": "display_data", "data": card, "metadata": travelling(exercise.id, record)}
+            cell["outputs"] = [output]
 
 
 def _without_checks_and_metadata(notebook: dict) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -31,6 +31,7 @@ from autograder.judge.submission import content_hash
 from autograder.judge.tables import print_grades, write_grades
 from autograder.judge.workforce import DaskCrew, Failure, LocalCrew, compute
 
+REPORT = "report.html"
 OTHER_CHECKS = "a worker has another version of the course's checks; nothing was entered, bring it up to date"
 
 
@@ -133,7 +134,9 @@ class _Run:
         if not quiet:
             print_grades(self.console, self.chapter, list(graded.values()), grades)
         root = self.course.root
-        report = write_report(root / "classroom" / "report.html", self.chapter, list(everybody.values()))
+        missing = missing_students(self.course, everybody)
+        page, people = root / "classroom" / REPORT, list(everybody.values())
+        report = write_report(page, self.chapter, people, released=self.released, missing=missing)
         for path in [*write_grades(self.course, self.chapter, everybody, grades), report]:
             self.console.print(f"wrote {path.relative_to(root)}", highlight=False)
         return [graded[student] for student in sorted(graded)]
@@ -206,6 +209,12 @@ class _Run:
                 return True
         problems.append(f"nbgrader: {said}")
         return True
+
+
+def missing_students(course: Course, handed_in: Container[str]) -> list[str]:
+    """Who is in the gradebook and has handed in nothing."""
+    with course.gradebook() as gradebook:
+        return [student.id for student in gradebook.students if student.id not in handed_in]
 
 
 @contextlib.contextmanager

@@ -23,10 +23,12 @@ from autograder.exercise import Chapter, Check, Exercise, load_chapter
 from autograder.forbid import find_forbidden
 from autograder.judge.bounds import OutOfTime, cpu_limit, memory_limit
 from autograder.judge.launcher import Limits, Zygote
+from autograder.judge.pieces import as_text, pieces_of
 from autograder.judge.plan import Plan, make_plan
+from autograder.judge.recorded import recorded
 from autograder.judge.release import checks_fingerprint, released_notebook
 from autograder.judge.remote import RemoteBackend
-from autograder.judge.submission import SubmissionError, content_hash, read_cells
+from autograder.judge.submission import SubmissionError, cells_of, content_hash, raw_cells, read_cells
 from autograder.run import Outcome, Report, Result, _forbidden_names, run_exercise
 from autograder.student import LocalBackend
 
@@ -61,6 +63,7 @@ def grade_one(
         "sandbox": "",
         "problem": "",
         "notes": [],
+        "recorded": {},
     }
     zygote = zygote_of(chapter_id)
     result["sandbox"] = zygote.level
@@ -68,7 +71,9 @@ def grade_one(
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about escapes in a student's strings
-            cells = read_cells(notebook)
+            raw = raw_cells(notebook)
+            cells, result["recorded"] = cells_of(raw), recorded(raw, chapter.exercises)
+            del raw  # outputs can be large
             try:
                 with cpu_limit(PLAN_CPU_SECONDS):
                     plan = make_plan(chapter, cells, read_cells(released) if released else [], limits or Limits())
@@ -221,7 +226,9 @@ class Grading:
         notes = self.plan.exercises[exercise.id].notes + self._more[exercise.id]
         if any(r.outcome is Outcome.GRADER_ERROR for r in report.results):
             notes = [*notes, "a check of the course failed by itself: its points are given, please have a look"]
-        return _entry(report, notes)
+        planned = self.plan.exercises[exercise.id]
+        compared = planned.sources if planned.written and exercise.kind == "code" else ()
+        return _entry(report, notes) | {"pieces": as_text(pieces_of(compared))}
 
     def notes(self) -> list[str]:
         """What went wrong in cells, and what ended the process."""

@@ -47,8 +47,12 @@ def read_cells(data: bytes) -> list[SubmittedCell]:
     >>> [cell.source for cell in read_cells(b'{"nbformat": 4, "cells": [{"cell_type": "code", "source": ["x = 1"]}]}')]
     ['x = 1']
     """
-    cells = raw_cells(data)
-    return [_cell(number, raw) for number, raw in enumerate(cells, start=1)]
+    return cells_of(raw_cells(data))
+
+
+def cells_of(raw: list[dict[str, Any]]) -> list[SubmittedCell]:
+    """The cells that :func:`raw_cells` has found, without their outputs."""
+    return [_cell(number, cell) for number, cell in enumerate(raw, start=1)]
 
 
 def raw_cells(data: bytes) -> list[dict[str, Any]]:

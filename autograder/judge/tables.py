@@ -6,6 +6,7 @@ import csv
 import io
 import os
 import re
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -59,7 +60,7 @@ def write_grades(
             row = {**grade, "chapter": name, "student": student, "to_mark": " ".join(grade["to_mark"])}
             rows.append(row | {"notes": _note(item, None) if item else ""})
     summary = classroom / "grades.csv"
-    _write_csv(summary, COLUMNS, [[row[column] for column in COLUMNS] for row in rows])
+    write_csv(summary, COLUMNS, [[row[column] for column in COLUMNS] for row in rows])
     detail = classroom / f"grades_{chapter.id}.csv"
     cells = sorted({name for grade in grades.values() for name in grade["cells"]}, key=_order(chapter))
     columns = ("student", *(name.removeprefix("check_") for name in cells), "score", "max_score")
@@ -67,7 +68,7 @@ def write_grades(
         [student, *(grade["cells"].get(name, "") for name in cells), grade["score"], grade["max_score"]]
         for student, grade in grades.items()
     ]
-    _write_csv(detail, columns, lines)
+    write_csv(detail, columns, lines)
     return [summary, detail]
 
 
@@ -84,7 +85,8 @@ def plain_cell(value: Any) -> str:
     return re.sub(r"(^|[;|])(\s*)(?=[=+@-])", r"\1\2'", text)
 
 
-def _write_csv(path: Path, columns: tuple[str, ...], rows: list[list[Any]]) -> None:
+def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    """Write a table in which every cell is a number or text; replaces the file in one step."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(columns)
