@@ -10,7 +10,8 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from autograder.student_cli import EXPECTED, console, errors, make_app, project_root, run
+from autograder.checkout import project_root
+from autograder.student_cli import EXPECTED, console, errors, make_app, run
 
 app = make_app("Tokens to Thought: build, check, grade.")
 
@@ -171,6 +172,22 @@ def grade(
         gradescope=gradescope,
         on_graded=(lambda graded: typer.echo(json.dumps(graded.as_dict()))) if json_lines else None,
     )
+
+
+@app.command()
+def report(
+    chapter: Annotated[str, typer.Argument(help="Chapter id, such as 01_tokenization.")],
+    csv: Annotated[Path | None, typer.Option(help="Also a table: a row per student and exercise.")] = None,
+    nbgrader: Annotated[Path | None, typer.Option(help="Also the grades, by nbgrader's own exporter.")] = None,
+    gradebook: Annotated[str | None, typer.Option(help="The gradebook's address, as COURSE_GRADEBOOK.")] = None,
+) -> None:
+    """Write the report of a chapter again from stored results, without grading."""
+    from autograder.judge.stored import report_chapter
+
+    if gradebook:
+        os.environ["COURSE_GRADEBOOK"] = gradebook
+    for path in report_chapter(chapter, project_root(), csv=csv, nbgrader=nbgrader):
+        typer.echo(path)
 
 
 @app.command()
