@@ -8,6 +8,7 @@ from course_lib.attention.embedding import embed, embed_backward
 from course_lib.attention.flash import flash_attention
 from course_lib.attention.gpt import GPT
 from course_lib.attention.gpt2_weights import gpt2_config, gpt2_settings, gpt2_state_from_hf, gpt2_state_to_hf
+from course_lib.attention.hbm import hbm_accesses
 from course_lib.attention.layer_norm import LayerNorm, layer_norm, layer_norm_backward
 from course_lib.attention.linear_attention import (
     feature_map,
@@ -90,6 +91,7 @@ __all__ = [
     "gpt2_state_to_hf",
     "gpt_from_hf",
     "half_to_interleaved",
+    "hbm_accesses",
     "importance_loss",
     "interleaved_to_half",
     "largest_tensor",
