@@ -67,12 +67,14 @@ caption{text-align:left;color:var(--quiet);padding:.2rem .6rem}
 th,td{text-align:left;padding:.3rem .6rem;border-bottom:1px solid var(--line);vertical-align:top}
 thead th{white-space:nowrap;vertical-align:bottom}tbody th{font-weight:600}td.n,th.n{text-align:right}
 td.n{font-variant-numeric:tabular-nums;white-space:nowrap}.wide{overflow-x:auto}td ul{margin:0;padding-left:1.1rem}
+.short li{white-space:nowrap}
 .note{color:var(--quiet);font-size:.88rem;max-width:52rem}figure{margin:0}
 figcaption{color:var(--quiet);font-size:.92rem}
 .chart{width:100%;max-width:40rem}.chart text{font-size:12px;fill:var(--ink)}.axis{stroke:var(--quiet)}
 .bar{fill:var(--bar)}.track{display:inline-block;width:5rem;height:.7rem;border:1px solid var(--quiet)}
 .fill{display:block;height:100%;background:var(--bar)}
 @media print{:root{color-scheme:light;--ink:#000;--quiet:#444;--line:#999;--bar:#2b6a99;--ground:#fff}
-@page{margin:1.5cm}body{font-size:10pt}main{max-width:none;padding:0}.wide{overflow:visible}h2,caption{break-after:avoid}
+@page{margin:1.2cm}html{font-size:8.5pt}body{font-size:1rem}main{max-width:none;padding:0}
+.track{width:3rem}th,td{padding:.25rem .4rem}.wide{overflow:visible}h2,caption{break-after:avoid}
 tr,figure{break-inside:avoid}thead{display:table-header-group}.fill,.bar{print-color-adjust:exact}}
 """

@@ -22,7 +22,7 @@ from autograder.judge.similarity import MIN_SHARED, THRESHOLD, Group, most_shari
 WORDS = {
     "passed": "solved",
     "failed": "wrong answer",
-    "error": "error",
+    "error": "raised an error",
     "timeout": "out of time",
     "not attempted": "not attempted",
     "grader error": "grader error",
@@ -99,7 +99,7 @@ def _exercises(found: Sequence[ExerciseStatistics], students: int) -> str:
         used = sum(1 for hints in item.hints if hints)
         rows.append(
             (
-                f"{number} {_(item.exercise.title)}",
+                f"{number}. {_(item.exercise.title)}",
                 f"{solved} of {students}" + (f" ({solved / students:.0%})" if students else ""),
                 share,
                 NONE if item.discrimination is None else f"{item.discrimination:.2f}",
@@ -122,7 +122,7 @@ def _went_wrong(found: Sequence[ExerciseStatistics]) -> str:
     rows = []
     for number, item in enumerate(found, 1):
         wrong = "".join(
-            f"<li>{_(WORDS.get(k, k))} {n}</li>" for k, n in item.outcomes.most_common() if k != "passed" and n
+            f"<li>{n} {_(WORDS.get(k, k))}</li>" for k, n in item.outcomes.most_common() if k != "passed" and n
         )
         if not wrong:
             continue
@@ -134,8 +134,8 @@ def _went_wrong(found: Sequence[ExerciseStatistics]) -> str:
         )
         rows.append(
             (
-                f"{number} {_(item.exercise.title)}",
-                f"<ul>{wrong}</ul>",
+                f"{number}. {_(item.exercise.title)}",
+                f"<ul class='short'>{wrong}</ul>",
                 f"{_(check[0][0])} ({check[0][1]})" if check else NONE,
                 f"<ul>{mistakes}</ul>" if mistakes else NONE,
             )
@@ -194,7 +194,7 @@ def _similar_rows(chapter: Chapter, alike: Sequence[Group]) -> list[tuple[str, .
         rows.append(
             (
                 _(", ".join(group.students)),
-                f"{places[group.exercise]} {_(chapter.exercises[group.exercise].title)}",
+                f"{places[group.exercise]}. {_(chapter.exercises[group.exercise].title)}",
                 scores[0] if len(scores) == 1 else f"{scores[0]} to {scores[-1]}",
                 str(group.shared),
                 "only here" if many == 1 else f"{many} exercises",
@@ -204,21 +204,30 @@ def _similar_rows(chapter: Chapter, alike: Sequence[Group]) -> list[tuple[str, .
 
 
 def _students(chapter: Chapter, graded: Sequence[Any], points: int) -> str:
-    head = ("student", "points", *(str(k) for k, _e in enumerate(chapter.exercises, 1)), "to look at")
+    head = ("student", f"of {points}", *(str(k) for k, _e in enumerate(chapter.exercises, 1)), "to look at")
     rows = []
     for item in sorted(graded, key=lambda g: (g.result["earned"] if g.result else -1, g.student)):
         result = item.result
         notes = list(item.problems)
         if result:
             notes += [result["problem"]] if result["problem"] else []
-            notes += [f"{e}: {note}" for e, entry in result["exercises"].items() for note in entry["notes"]]
-        cells = [_(item.student), f"{result['earned']} of {points}" if result else "not graded"]
+            notes += _notes(chapter, result)
+        cells = [_(item.student), str(result["earned"]) if result else NONE]
         for exercise in chapter.exercises.values():
             cells.append(_points_cell(result["exercises"][exercise.id] if result else None))
         rows.append((*cells, _("; ".join(notes))))
     names = "; ".join(f"{k} {e.title}" for k, e in enumerate(chapter.exercises.values(), 1))
-    note = f"<p class='note'>✓ all points, · not attempted, otherwise the points earned. {_(names)}.</p>"
-    return table("Points of each student by exercise", head, rows, numbers=range(2, len(head) - 1)) + note
+    note = f"<p class='note'>– not graded, ✓ all points, · not attempted, otherwise the points earned. {_(names)}.</p>"
+    return table("Points of each student by exercise", head, rows, numbers=range(1, len(head) - 1)) + note
+
+
+def _notes(chapter: Chapter, result: dict[str, Any]) -> list[str]:
+    """What the judge noted about single exercises, each note once, with the numbers of its exercises."""
+    places: dict[str, list[str]] = {}
+    for number, exercise in enumerate(chapter.exercises, 1):
+        for note in result["exercises"][exercise]["notes"]:
+            places.setdefault(note, []).append(str(number))
+    return [f"{', '.join(numbers)}: {note}" for note, numbers in places.items()]
 
 
 def _points_cell(entry: dict[str, Any] | None) -> str:

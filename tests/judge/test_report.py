@@ -124,7 +124,7 @@ def test_similar_code_is_listed_with_its_exercise(graded):
     with_pieces(graded[1], numbers=range(500, 600))
     page = report_page(CHAPTER, graded)
     rows = table_of(page, "Code that is alike")
-    assert rows[1] == ["<script>alert(1)</script>, ada", "1 Double <it>", "100%", "100", "only here"]
+    assert rows[1] == ["<script>alert(1)</script>, ada", "1. Double <it>", "100%", "100", "only here"]
     assert len(rows) == 2 and "A list to look at, not an accusation." in page
     assert "Nothing stands out." in report_page(CHAPTER, graded[:1])
 
