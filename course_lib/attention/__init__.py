@@ -34,6 +34,7 @@ from course_lib.attention.moe import (
 from course_lib.attention.moe_layer import MoE, Routing, mix_experts, mix_experts_dense
 from course_lib.attention.multi_head import MultiHeadAttention, attention_weights, repeat_kv
 from course_lib.attention.patches import PatchEmbedding, patchify, unpatchify
+from course_lib.attention.recurrent import LSTM, TanhRNN, grad_norm_vs_distance
 from course_lib.attention.relative import relative_bias
 from course_lib.attention.rms_norm import RMSNorm, rms_norm, rms_norm_backward
 from course_lib.attention.rope import (
@@ -56,6 +57,7 @@ from course_lib.tensor_size import largest_tensor
 
 __all__ = [
     "GPT",
+    "LSTM",
     "MLP",
     "Block",
     "GPTConfig",
@@ -66,6 +68,7 @@ __all__ = [
     "RMSNorm",
     "Routing",
     "SwiGLU",
+    "TanhRNN",
     "alibi_bias",
     "alibi_slopes",
     "apply_rope",
@@ -90,6 +93,7 @@ __all__ = [
     "gpt2_state_from_hf",
     "gpt2_state_to_hf",
     "gpt_from_hf",
+    "grad_norm_vs_distance",
     "half_to_interleaved",
     "hbm_accesses",
     "importance_loss",
