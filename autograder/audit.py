@@ -13,7 +13,12 @@ from autograder.run import LocalBackend, Outcome, Report, run_exercise
 
 MIN_MISTAKES = 3
 MIN_VARIANTS = 2
-MAX_SECONDS = 2.0
+# All checks of an exercise together with the reference, public and hidden: a student waits for the public half at every
+# press of Run, and a class of hundreds for all of them.
+MAX_SECONDS = 0.5
+# Processor time is not the same everywhere either: beside a busy neighbour the same work takes twice as much of it. So
+# the limit is stretched by how much slower than this a small loop is, right then and there.
+LOOP, LOOP_SECONDS = 200_000, 0.02
 # A check draws its inputs from a seed; an exercise must hold up under other draws too.
 SEEDS = (0, 1, 2)
 
@@ -77,16 +82,34 @@ def audit_exercise(chapter_id: str, exercise: Exercise) -> Audited:
 
 def _audit_reference(exercise: Exercise, found: Audited) -> None:
     for seed in SEEDS:
-        # Processor time, so that a busy machine does not make an exercise look slow.
-        start = time.process_time()
-        _run(exercise, exercise.solution(), seed, exercise.public_checks)
-        found.seconds = max(found.seconds, time.process_time() - start)
-        report = _run(exercise, exercise.solution(), seed)
+        report, seconds = _timed(exercise, seed)
+        if seconds > MAX_SECONDS:  # a second time, when everything has been imported
+            report, again = _timed(exercise, seed)
+            seconds = min(seconds, again)
+        found.seconds = max(found.seconds, seconds)
         for result in report.results:
             if result.outcome is not Outcome.PASSED:
                 found.problems.append(f"the reference fails {result.check!r}: {result.message}")
     if found.seconds > MAX_SECONDS:
-        found.problems.append(f"public checks take {found.seconds:.1f} s of processor time with the reference")
+        found.problems.append(
+            f"its checks take {found.seconds:.2f} s of processor time with the reference, more than {MAX_SECONDS} s"
+        )
+
+
+def _timed(exercise: Exercise, seed: int) -> tuple[Report, float]:
+    """All checks with the reference, and their processor time as it would be on a machine of the usual speed."""
+    before = _slowness()
+    start = time.process_time()
+    report = _run(exercise, exercise.solution(), seed)
+    seconds = time.process_time() - start
+    return report, seconds / max(1.0, before, _slowness())
+
+
+def _slowness() -> float:
+    start, value = time.process_time(), 0
+    for number in range(LOOP):
+        value = (31 * value + number) % 1_000_003
+    return (time.process_time() - start) / LOOP_SECONDS
 
 
 def _audit_stub(exercise: Exercise, say) -> None:
