@@ -233,13 +233,21 @@ def short(value: Any, limit: int = 90) -> str:
     """A one-line rendering of a value for a message."""
     if isinstance(value, Remote):
         return type_name(value)
-    shape = getattr(value, "shape", None)
-    if shape is not None and math.prod(shape) > 6:
-        return f"{type(value).__name__.lower()} of shape {tuple(shape)}"
+    if _is_large(value):
+        return f"{type(value).__name__.lower()} of shape {tuple(value.shape)}"
+    if isinstance(value, (dict, list, tuple)):
+        # Such as all weights of a model: writing them out would take longer than the call.
+        if any(map(_is_large, value.values() if isinstance(value, dict) else value)):
+            return f"{type_name(value)} of {len(value)} values"
     if callable(value) and hasattr(value, "__name__"):
         return "a function" if value.__name__ == "<lambda>" else value.__name__
     text = " ".join(repr(value).split())
     return text if len(text) <= limit else f"{text[: limit * 2 // 3]} … {text[-limit // 4 :]}"
+
+
+def _is_large(value: Any) -> bool:
+    shape = None if isinstance(value, Remote) else getattr(value, "shape", None)
+    return shape is not None and math.prod(shape) > 6
 
 
 def type_name(value: Any) -> str:

@@ -272,6 +272,8 @@ def test_seeds_reach_the_check():
 def test_messages_shorten_long_arguments():
     text = call_text("f", ([0] * 1000, torch.zeros(3, 4)), {"k": len})
     assert len(text) < 200 and "shape (3, 4)" in text and "k=len" in text
+    weights = {"a": torch.zeros(3, 4), "b": torch.zeros(2)}
+    assert call_text("load", (weights, [1, torch.zeros(2)]), {}) == "load(a dict of 2 values, [1, tensor([0., 0.])])"
 
 
 class TestAudit:
