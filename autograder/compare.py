@@ -5,6 +5,7 @@ A message speaks to the student: type and shape first, then the first or worst d
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
@@ -54,9 +55,10 @@ def close(got: Any, want: Any, rtol: float = 1e-5, atol: float = 1e-7, what: str
     if _is_number(want):
         if not _is_number(got):
             fail(f"{what} returned {_shown(got)}, expected a number close to {want:.6g}", got)
-        near = abs(got - want) <= atol + rtol * abs(want)  # false for nan
-        if not near and got != want:
-            fail(f"{what} returned {got:.8g}, expected {want:.8g}: it is off by {abs(got - want):.3g}", got)
+        off = _distance(got, want)
+        if off == math.inf or (off and off > atol + rtol * abs(want)):
+            by = f": it is off by {off:.3g}" if off < math.inf else ""
+            fail(f"{what} returned {_number(got)}, expected {_number(want)}{by}", got)
         return
     if type(got) is not type(want):
         fail(f"{what} returned {type_name(got)}, expected {type_name(want)}", got)
@@ -70,6 +72,24 @@ def close(got: Any, want: Any, rtol: float = 1e-5, atol: float = 1e-7, what: str
     if dtype and got.dtype != want.dtype:
         fail(f"{what} has dtype {got.dtype}, expected {want.dtype}", got)
     _close_arrays(_as_array(got), _as_array(want), rtol, atol, what, got)
+
+
+def _distance(got: float, want: float) -> float:
+    """How far apart two numbers are; infinity wherever that says nothing: one is infinite, or one is nan."""
+    if got == want or (got != got and want != want):
+        return 0.0
+    try:
+        off = abs(float(got) - float(want))
+    except OverflowError:  # an integer beyond all floats
+        return math.inf
+    return off if off < math.inf else math.inf  # nan is not
+
+
+def _number(value: float) -> str:
+    try:
+        return f"{value:.8g}"
+    except OverflowError:
+        return short(value)
 
 
 def _close_arrays(got: np.ndarray, want: np.ndarray, rtol: float, atol: float, what: str, returned: Any) -> None:
