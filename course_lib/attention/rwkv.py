@@ -9,9 +9,10 @@ exponentials of anything; all forms here divide by the largest one so far, so th
 """
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-from course_lib.attention._arguments import require_tensor
+from course_lib.attention._arguments import require_int, require_tensor
 
 # Numerator a, denominator b and exponent p, each [..., C]: the sums over the past are a exp(p) and b exp(p).
 State = tuple[Tensor, Tensor, Tensor]
@@ -29,8 +30,8 @@ def wkv(k: Tensor, v: Tensor, w: Tensor, u: Tensor) -> Tensor:
     tensor([1., 2., 4.])
     """
     _require_shapes(k, v, w, u)
-    wide = torch.promote_types(k.dtype, torch.float32)
-    dtype, k, v, w, u = v.dtype, k.to(wide), v.to(wide), w.to(wide), u.to(wide)
+    dtype = v.dtype
+    k, v, w, u = _wide(k, v, w, u)
     state: State | None = None
     outputs = []
     for k_t, v_t in zip(k.unbind(-2), v.unbind(-2), strict=True):
@@ -49,53 +50,71 @@ def wkv_step(k: Tensor, v: Tensor, w: Tensor, u: Tensor, state: State | None = N
     >>> out, a, b, p
     (tensor([5.]), tensor([5.]), tensor([1.]), tensor([1000.]))
     """
+    own = v, torch.ones_like(k), k
     if state is None:
-        return v, (v, torch.ones_like(k), k)  # the present is all there is
-    a, b, p = state
-    now = torch.maximum(p, u + k)
-    past, present = torch.exp(p - now), torch.exp(u + k - now)
-    out = (past * a + present * v) / (past * b + present)
+        return v, own  # the present is all there is
+    a, b, _ = _join(state, (v, own[1], u + k))
     # Into the state the present enters without its bonus, and what was there fades by one step first.
-    top = torch.maximum(p - w, k)
-    past, present = torch.exp(p - w - top), torch.exp(k - top)
-    return out, (past * a + present * v, past * b + present, top)
+    return a / b, _join(_faded(state, w), own)
 
 
-def wkv_parallel(k: Tensor, v: Tensor, w: Tensor, u: Tensor) -> Tensor:
-    """The same as `wkv` without a loop over T: log2(T) steps, each on all positions at once, memory T C.
+def wkv_parallel(k: Tensor, v: Tensor, w: Tensor, u: Tensor, block: int = 64) -> Tensor:
+    """The same as `wkv`, with T / block + 2 block steps instead of T: all blocks of positions go at the same time.
 
-    After step j every position holds the sums over the 2^j positions that end with it; two such stretches join into
-    one twice as long when the earlier one has faded by the length of the later. ValueError as in `wkv`.
-    Source: the doubling scan of Hillis and Steele 1986, on the state of `wkv_step`.
+    First each block sums up its own positions; then a short loop over the blocks finds the state that each of them
+    begins with; then all of them start from there. Any T works. ValueError as in `wkv`.
 
     >>> k, v = torch.randn(2, 9, 3)
     >>> w, u = torch.rand(3), torch.randn(3)
-    >>> torch.allclose(wkv_parallel(k, v, w, u), wkv(k, v, w, u), atol=1e-5)
+    >>> torch.allclose(wkv_parallel(k, v, w, u, block=4), wkv(k, v, w, u), atol=1e-5)
     True
     """
     _require_shapes(k, v, w, u)
-    wide = torch.promote_types(k.dtype, torch.float32)
-    dtype, k, v, w, u = v.dtype, k.to(wide), v.to(wide), w.to(wide), u.to(wide)
-    length = k.shape[-2]
-    a, b, p = v, torch.ones_like(k), k
-    step = 1
-    while step < length:
-        faded = p[..., :-step, :] - step * w
-        own = p[..., step:, :]
-        top = torch.maximum(faded, own)
-        past, present = torch.exp(faded - top), torch.exp(own - top)
-        # The first positions have no earlier stretch to join: they are complete already.
-        a = torch.cat([a[..., :step, :], past * a[..., :-step, :] + present * a[..., step:, :]], dim=-2)
-        b = torch.cat([b[..., :step, :], past * b[..., :-step, :] + present * b[..., step:, :]], dim=-2)
-        p = torch.cat([p[..., :step, :], top], dim=-2)
-        step *= 2
-    # Position t reads the sums that end at t - 1, undecayed, and adds itself with the bonus.
-    a, b, p = a[..., :-1, :], b[..., :-1, :], p[..., :-1, :]
-    own = u + k[..., 1:, :]
-    top = torch.maximum(p, own)
-    past, present = torch.exp(p - top), torch.exp(own - top)
-    later = (past * a + present * v[..., 1:, :]) / (past * b + present)
-    return torch.cat([v[..., :1, :], later], dim=-2).to(dtype)
+    require_int("block", block, 1)
+    dtype, length = v.dtype, k.shape[-2]
+    k, v, w, u = _wide(k, v, w, u)
+    block = min(block, length)
+    # Zeros behind the last position: what they change comes after everything that is read.
+    k, v = (F.pad(x, (0, 0, 0, -length % block)).unflatten(-2, (-1, block)) for x in (k, v))  # [..., T/block, block, C]
+
+    inside: State | None = None
+    for k_t, v_t in zip(k.unbind(-2), v.unbind(-2), strict=True):
+        own = v_t, torch.ones_like(k_t), k_t
+        inside = own if inside is None else _join(_faded(inside, w), own)
+
+    zeros = torch.zeros_like(k[..., 0, 0, :])
+    begin: list[State] = [(zeros, zeros, torch.full_like(zeros, -torch.inf))]
+    for whole in zip(*(part.unbind(-2)[:-1] for part in inside), strict=True):
+        begin.append(_join(_faded(begin[-1], block * w), whole))
+
+    state: State = tuple(torch.stack(parts, dim=-2) for parts in zip(*begin, strict=True))
+    outputs = []
+    for k_t, v_t in zip(k.unbind(-2), v.unbind(-2), strict=True):
+        out, state = wkv_step(k_t, v_t, w, u, state)
+        outputs.append(out)
+    return torch.stack(outputs, dim=-2).flatten(-3, -2)[..., :length, :].to(dtype)
+
+
+def _faded(state: State, w: Tensor) -> State:
+    """What is left after a decay by exp(-w): only the exponent changes."""
+    a, b, p = state
+    return a, b, p - w
+
+
+def _join(first: State, second: State) -> State:
+    """The sum of two states, brought to the larger of their exponents, so that nothing overflows."""
+    (a, b, p), (c, d, q) = first, second
+    top = torch.maximum(p, q)
+    x, y = torch.exp(p - top), torch.exp(q - top)
+    return x * a + y * c, x * b + y * d, top
+
+
+def _wide(*tensors: Tensor) -> list[Tensor]:
+    """In float32, or float64 where one of them has it."""
+    wide = torch.float32
+    for x in tensors:
+        wide = torch.promote_types(wide, x.dtype)
+    return [x.to(wide) for x in tensors]
 
 
 def _require_shapes(k: Tensor, v: Tensor, w: Tensor, u: Tensor) -> None:

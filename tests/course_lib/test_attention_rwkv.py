@@ -1,11 +1,13 @@
 """wkv: against the sums of the paper in float64, against transformers, and where a plain exp overflows."""
 
+from functools import partial
+
 import pytest
 import torch
 
 from course_lib.attention import wkv, wkv_parallel, wkv_step
 
-FORMS = [wkv, wkv_parallel]
+FORMS = [wkv, wkv_parallel, partial(wkv_parallel, block=1), partial(wkv_parallel, block=3)]
 
 
 def drawn(*shape, seed=0, dtype=torch.float64):
