@@ -235,10 +235,9 @@ def short(value: Any, limit: int = 90) -> str:
         return type_name(value)
     if _is_large(value):
         return f"{type(value).__name__.lower()} of shape {tuple(value.shape)}"
-    if isinstance(value, (dict, list, tuple)):
-        # Such as all weights of a model: writing them out would take longer than the call.
-        if any(map(_is_large, value.values() if isinstance(value, dict) else value)):
-            return f"{type_name(value)} of {len(value)} values"
+    items = value.values() if isinstance(value, dict) else value if isinstance(value, (list, tuple)) else ()
+    if any(map(_is_large, items)):  # such as all weights of a model: writing them out would take longer than the call
+        return f"{type_name(value)} of {len(value)} values"
     if callable(value) and hasattr(value, "__name__"):
         return "a function" if value.__name__ == "<lambda>" else value.__name__
     text = " ".join(repr(value).split())

@@ -9,12 +9,14 @@ from autograder.exercises.attention.positions import RelativeBias
 from autograder.exercises.attention.rope import ApplyRope
 from autograder.exercises.attention.alibi import AlibiBias
 from autograder.exercises.attention.norms import Block
+from autograder.exercises.attention.gpt import GPT
 from autograder.exercises.attention.moe import Dispatch
 from autograder.exercises.attention.linear import Wkv
 from autograder.exercises.attention.patches import Patchify
 from autograder.exercises.attention.quiz import Quiz
 
 __all__ = [
+    "GPT",
     "AlibiBias",
     "ApplyRope",
     "Block",

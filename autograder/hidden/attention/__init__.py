@@ -8,11 +8,13 @@ from autograder.hidden.attention.positions import RelativeBias
 from autograder.hidden.attention.rope import ApplyRope
 from autograder.hidden.attention.alibi import AlibiBias
 from autograder.hidden.attention.norms import Block
+from autograder.hidden.attention.gpt import GPT
 from autograder.hidden.attention.moe import Dispatch
 from autograder.hidden.attention.linear import Wkv
 from autograder.hidden.attention.patches import Patchify
 
 __all__ = [
+    "GPT",
     "AlibiBias",
     "ApplyRope",
     "Block",
