@@ -44,11 +44,8 @@ def past(bias: Any, heads: int, T: int, what: str) -> Tensor:
 
 def lines(T: int, slopes: Tensor) -> Tensor:
     """The oracle for the past: every step to the left costs one slope more."""
-    bias = torch.zeros(len(slopes), T, T, dtype=torch.float64)
-    for i in range(T):
-        for j in range(i - 1, -1, -1):
-            bias[:, i, j] = bias[:, i, j + 1] - slopes.double()
-    return bias
+    steps = [[*range(i, 0, -1), *[0] * (T - i)] for i in range(T)]
+    return torch.stack([-slope * torch.tensor(steps, dtype=torch.float64) for slope in slopes.double()])
 
 
 def powers(n_heads: int) -> Tensor:

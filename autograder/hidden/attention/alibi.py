@@ -35,7 +35,7 @@ class AlibiBias(public.AlibiBias):
 
     @check(hint="The price of a token of distance is the same in a short text and far along in a long one.")
     def the_price_is_the_same_all_along_the_text(self, student: Student, rng: Rng) -> None:
-        heads, T = rng.randint(2, 5), rng.randint(100, 150)
+        heads, T = rng.randint(2, 5), rng.randint(50, 80)
         slopes = draw_slopes(rng, heads)
         got = past(student.alibi_bias(T, slopes), heads, T, "the bias of a longer text")
         close(got, lines(T, slopes), rtol=1e-4, atol=1e-4, what="the bias of a longer text")

@@ -45,8 +45,9 @@ class RelativeBias(public.RelativeBias):
         max_dist, heads, T = rng.randint(1, 3), rng.randint(1, 3), rng.randint(5, 8)
         table = distinct_table(rng, max_dist, heads).double()
         upstream = rng.normal(heads, T, T, dtype=torch.float64)
-        got, (grad,) = student.relative_bias.gradient(T, max_dist, table, wrt=[2], upstream=upstream)
+        got = student.relative_bias(T, max_dist, table)
         close(got, bias_of(T, max_dist, table), what="the bias from a float64 table")
+        _, (grad,) = student.relative_bias.gradient(T, max_dist, table, wrt=[2], upstream=upstream)
         want = torch.zeros_like(table)
         for i in range(T):
             for j in range(T):

@@ -4,7 +4,7 @@ import math
 
 import torch
 
-from autograder.compare import close
+from autograder.compare import close, equal
 from autograder.exercise import check, variant
 from autograder.exercises.attention import rope as public
 from autograder.exercises.attention.positions import a_tensor
@@ -45,8 +45,11 @@ class ApplyRope(public.ApplyRope):
         T, D = rng.randint(3, 6), 2 * rng.randint(3, 6)
         x, upstream = rng.normal(T, D), rng.normal(T, D)
         positions, freqs = draw_positions(rng, T), draw_freqs(rng, D // 2)
-        got, (grad,) = student.apply_rope.gradient(x, positions, freqs, wrt=[0], upstream=upstream)
-        close(a_tensor(got, "apply_rope").norm(dim=-1), x.norm(dim=-1), rtol=1e-3, what="the length of each row")
+        got = a_tensor(student.apply_rope(x, positions, freqs), "apply_rope")
+        equal(tuple(got.shape), (T, D), what="the shape of turned x")
+        close(got.norm(dim=-1), x.norm(dim=-1), rtol=1e-3, what="the length of each row", dtype=False)
+        close(got, turned(x, positions, freqs), atol=1e-3, what="turned x", dtype=False)
+        _, (grad,) = student.apply_rope.gradient(x, positions, freqs, wrt=[0], upstream=upstream)
         close(grad, turned(upstream, -positions, freqs), atol=1e-3, what="the gradient of x", dtype=False)
 
     @check(hint="Move all positions on by the same number: what attention returns must stay the same.")
