@@ -71,6 +71,13 @@ ATTACKS = [
         says="wrong counts",
     ),
     A(
+        "namespace that agrees",
+        "a SimpleNamespace that is equal to everything and has any attribute",
+        "from types import SimpleNamespace\nclass Yes(SimpleNamespace):\n    __eq__ = lambda self, other: True\n"
+        "    __getattr__ = lambda self, name: self\ndef double(x):\n    return Yes(value=2 * x)\n",
+        says="returned a ",
+    ),
+    A(
         "keys that are no keys",
         "a mapping with unhashable and colliding keys",
         {
