@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from autograder.authoring import notebook, release, released, summary
+from autograder.authoring import notebook, release, released, saved_work, summary
 from autograder.authoring.leaks import leaks, secrets_of
 from autograder.authoring.lint import BEGIN, lint
 from autograder.authoring.problems import BuildError, Problem
@@ -66,7 +66,8 @@ def chapters_of(root: Path) -> list[str]:
 def build(chapters: Iterable[str] | None, root: Path, *, points: Points = points_of, force: bool = False) -> list[Path]:
     """Build chapters (None: all) and return the students' notebooks; BuildError leaves everything as it was.
 
-    A source notebook with an edit that was not carried back is overwritten only with `force`.
+    A source notebook with an edit that was not carried back, and a student's notebook in which somebody has worked, are
+    overwritten only with `force`.
     """
     root = Path(root).resolve()
     sources = _load(_names(chapters, root), root, points)
@@ -76,6 +77,7 @@ def build(chapters: Iterable[str] | None, root: Path, *, points: Points = points
     if problems:
         raise BuildError(problems)
     built, problems = _release(sources, root)
+    problems += [] if force else saved_work.would_be_lost(built, root / RELEASED, root / STAMPS, root)
     if problems:
         raise BuildError(problems)
     for source in sources:
@@ -84,6 +86,8 @@ def build(chapters: Iterable[str] | None, root: Path, *, points: Points = points
     targets = {chapter: root / RELEASED / chapter / f"{chapter}.ipynb" for chapter in built}
     for chapter, path in targets.items():
         _write(path, built[chapter])
+    for path, stamp in saved_work.remember(built, root / STAMPS):
+        _write(path, stamp)
     summary.write(root)
     return list(targets.values())
 

@@ -23,13 +23,14 @@ def build(
     chapters: Chapters = None,
     check: Annotated[bool, typer.Option("--check", help="Only say what is stale, leaks or is malformed.")] = False,
     from_notebook: Annotated[Path | None, typer.Option(help="Carry edits of a source notebook back.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Write over notebooks in which somebody has worked.")] = False,
 ) -> None:
     """Build the students' notebooks from solutions/."""
     from autograder import build as builder
 
     root = project_root()
     if from_notebook:
-        console.print(f"wrote {builder.from_notebook(from_notebook, root)}")
+        console.print(f"wrote {builder.from_notebook(from_notebook, root, force=force)}")
         return
     if check:
         problems = builder.check(root)
@@ -37,7 +38,7 @@ def build(
             typer.echo(str(problem))
         typer.echo(f"{len(problems)} problems" if problems else "chapters are current and clean")
         raise typer.Exit(1 if problems else 0)
-    for path in builder.build(chapters, root):
+    for path in builder.build(chapters, root, force=force):
         typer.echo(f"built {path.relative_to(root)}")
 
 

@@ -89,18 +89,24 @@ def read_notebook(path: Path, file: str) -> tuple[str, nbformat.NotebookNode]:
     """
     try:
         text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise BuildError([Problem(file, 1, f"not a notebook: {error}")]) from None
+    return text, parse_notebook(text, file)
+
+
+def parse_notebook(text: str, file: str) -> nbformat.NotebookNode:
+    """The notebook that a text says; BuildError as `read_notebook`."""
+    try:
         nb = json.loads(text)
     except json.JSONDecodeError as error:
         raise BuildError([Problem(file, error.lineno, f"not a notebook: {error.msg}")]) from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise BuildError([Problem(file, 1, f"not a notebook: {error}")]) from None
     if not (isinstance(nb, dict) and nb.get("nbformat") == 4 and isinstance(nb.get("cells"), list)):
         raise BuildError([Problem(file, 1, "not a notebook of format 4: open and save it in JupyterLab")])
     for number, cell in enumerate(nb["cells"], start=1):
         if not (isinstance(cell, dict) and isinstance(cell.get("metadata"), dict) and "cell_type" in cell):
             raise BuildError([Problem(file, 1, f"not a notebook: cell {number} has no type or no metadata")])
         cell["source"] = "".join(cell.get("source", ""))
-    return text, nbformat.from_dict(nb)
+    return nbformat.from_dict(nb)
 
 
 def line_of_cell(text: str, cell_id: str, second: bool = False) -> int:
