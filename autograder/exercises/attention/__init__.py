@@ -5,6 +5,7 @@
 
 from autograder.exercises.attention.embedding import Embed
 from autograder.exercises.attention.scaled_dot_product import ScaledDotProductAttention
+from autograder.exercises.attention.masks import MakeMask
 from autograder.exercises.attention.positions import RelativeBias
 from autograder.exercises.attention.rope import ApplyRope
 from autograder.exercises.attention.alibi import AlibiBias
@@ -22,6 +23,7 @@ __all__ = [
     "Block",
     "Dispatch",
     "Embed",
+    "MakeMask",
     "Patchify",
     "Quiz",
     "RelativeBias",

@@ -4,6 +4,7 @@
 
 from autograder.hidden.attention.embedding import Embed
 from autograder.hidden.attention.scaled_dot_product import ScaledDotProductAttention
+from autograder.hidden.attention.masks import MakeMask
 from autograder.hidden.attention.positions import RelativeBias
 from autograder.hidden.attention.rope import ApplyRope
 from autograder.hidden.attention.alibi import AlibiBias
@@ -20,6 +21,7 @@ __all__ = [
     "Block",
     "Dispatch",
     "Embed",
+    "MakeMask",
     "Patchify",
     "RelativeBias",
     "ScaledDotProductAttention",
