@@ -81,18 +81,25 @@ def alike(written: Mapping[str, np.ndarray], given: np.ndarray | Sequence[int] =
     students = sorted(student for student, pieces in written.items() if len(pieces))
     if len(students) < 2:
         return []
-    everything, counts = np.unique(np.concatenate([written[s] for s in students]), return_counts=True)
-    rare = everything[counts <= most_sharing(len(students))]
-    rare = rare[~np.isin(rare, np.asarray(given, dtype=np.uint32))]
-    kept = {s: np.intersect1d(written[s], rare, assume_unique=True) for s in students}
-    kept = {s: pieces for s, pieces in kept.items() if len(pieces) >= MIN_SHARED}
+    kept = _rare(written, students, np.asarray(given, dtype=np.uint32))
+    sets = {student: frozenset(pieces.tolist()) for student, pieces in kept.items()}
     found = []
     for one, other in sorted(_candidates(kept)):
-        shared = len(np.intersect1d(kept[one], kept[other], assume_unique=True))
-        score = shared / (len(kept[one]) + len(kept[other]) - shared)
+        shared = len(sets[one] & sets[other])
+        score = shared / (len(sets[one]) + len(sets[other]) - shared)
         if shared >= MIN_SHARED and score >= THRESHOLD:
             found.append(Pair(one, other, round(score, 3), shared))
     return found
+
+
+def _rare(written: Mapping[str, np.ndarray], students: Sequence[str], given: np.ndarray) -> dict[str, np.ndarray]:
+    """Of everybody's pieces those that few have and the course does not give; who has too few is left out."""
+    together = np.concatenate([written[student] for student in students])
+    pieces, places, counts = np.unique(together, return_inverse=True, return_counts=True)
+    is_rare = (counts <= most_sharing(len(students))) & ~np.isin(pieces, given)
+    ends = np.cumsum([len(written[student]) for student in students])[:-1]
+    kept = (part[rare] for part, rare in zip(np.split(together, ends), np.split(is_rare[places], ends), strict=True))
+    return {student: part for student, part in zip(students, kept, strict=True) if len(part) >= MIN_SHARED}
 
 
 def most_sharing(students: int) -> int:
