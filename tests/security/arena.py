@@ -65,9 +65,10 @@ def laid_out(place: Path) -> Iterator[dict[str, str]]:
         server.listen(64)
     port = servers[0].getsockname()[1]
     fill(place)
+    home = Path.home() if Path.home().is_dir() else ROOT  # some users have none
     try:
         yield {
-            "field": str(place), "root": str(ROOT), "home": str(Path.home()), "port": str(port), "abstract": abstract,
+            "field": str(place), "root": str(ROOT), "home": str(home), "port": str(port), "abstract": abstract,
         }  # fmt: skip
     finally:
         for server in servers:

@@ -109,7 +109,7 @@ ATTACKS = [
     thief(
         "the user's home directory",
         "keys, histories and configuration",
-        "loot = os.listdir('{home}')",
+        "loot = ['{home}', *os.listdir('{home}')]",
         works_without_walls=True,
     ),
     thief(
