@@ -168,7 +168,7 @@ def _show_cards(notebook: dict, chapter: Chapter, filled: dict[str, str], pace: 
         if cell["cell_type"] == "code" and not is_solution(cell) and exercise and exercise.id in filled:
             attempts = 1 + (number * pace) % (1 + 3 * pace)
             seconds = exercise.minutes * (30 + 15 * attempts)
-            record = {"attempts": attempts, "hints": min(attempts // 3, 3), "seconds": seconds}
+            record = {"attempts": attempts, "hints": min(attempts // 3, len(exercise.hints)), "seconds": seconds}
             card = {"text/plain": f"{exercise.title}: the card of a check"}
             output = {"output_type": "display_data", "data": card, "metadata": travelling(exercise.id, record)}
             cell["outputs"] = [output]

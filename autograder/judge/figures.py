@@ -60,7 +60,7 @@ def statistics(chapter: Chapter, graded: Sequence[Any]) -> list[ExerciseStatisti
             item.outcomes[entry["outcome"]] += 1
             # A student counts once for a misconception, however many checks it fails.
             item.mistakes.update(named_mistakes(entry))
-            item.failed_checks.update({r["title"] for r in _failed(entry) if not r["hidden"]})
+            item.failed_checks.update(dict.fromkeys(r["title"] for r in _failed(entry) if not r["hidden"]).keys())
             own.append(entry["earned"])
             rest.append(result["earned"] - entry["earned"])
             if record := record_of(result, exercise.id):
