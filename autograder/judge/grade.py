@@ -186,13 +186,16 @@ class _Run:
                 waiting.setdefault(content_hash(item.path.read_bytes()), []).append(item)
         groups = {group[0].path: group for group in waiting.values()}
         work = partial(grade_one, chapter_id=self.chapter.id, secret=self.secret, released=self.released)
-        for path, outcome in compute(list(groups), work, self.crew):
+        for path, outcome in compute(list(groups), work, self.crew, self._say):
             if not isinstance(outcome, Failure) and outcome["fingerprint"] != self.fingerprint:
                 outcome = Failure(OTHER_CHECKS)
             if not isinstance(outcome, Failure):
                 self.store.put(outcome)
             for item in groups[path]:
                 yield item, outcome
+
+    def _say(self, text: str) -> None:
+        self.console.print(text, style="yellow", highlight=False, markup=False, soft_wrap=True)
 
     def _stored(self, item: Submission) -> dict[str, Any] | None:
         return self.store.get(self.chapter.id, content_hash(item.path.read_bytes()), self.fingerprint)

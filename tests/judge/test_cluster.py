@@ -110,3 +110,29 @@ def test_a_scheduler_that_is_not_there_or_has_no_workers(cluster, monkeypatch):
     with pytest.raises(ValueError, match=r"has no workers: start `dask worker tcp"):
         DaskCrew(address)
     assert time.monotonic() - begun < 60
+
+
+@pytest.mark.slow
+def test_a_run_that_has_lost_all_its_workers_says_so_and_goes_on_with_new_ones(cluster, tmp_path, monkeypatch):
+    from autograder.judge import workforce
+
+    monkeypatch.setattr(workforce, "CONNECT_SECONDS", 120)
+    monkeypatch.setattr(workforce, "QUIET_SECONDS", 0.5)
+    path = tmp_path / "a.ipynb"
+    path.write_bytes(b"four")
+    address = cluster.scheduler()
+    lost = cluster.worker("lost")
+    said = []
+
+    def say(text: str) -> None:
+        said.append(text)
+        if len(said) == 1:
+            cluster.worker("new")
+
+    with DaskCrew(address) as crew:
+        lost.kill()
+        wait_until(lambda: not crew.client.nthreads())
+        found = list(workforce.compute([path], lambda data: {"size": len(data)}, crew, say))
+        assert crew.trouble() == ""
+    assert found == [(path, {"size": 4})]
+    assert len(said) == 1 and f"no workers any more: start `dask worker {address}`" in said[0]

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 
 import pytest
 
+from autograder.judge import workforce
 from autograder.judge.launcher import JudgeError
 from autograder.judge.workforce import Failure, LocalCrew, compute
 
@@ -156,3 +157,40 @@ def wait_until(condition, seconds=60):
     while not condition():
         assert time.monotonic() < end, "waited in vain"
         time.sleep(0.05)
+
+
+class Slow(LocalCrew):
+    """Work that comes when it has been asked for trouble often enough."""
+
+    def __init__(self, *troubles):
+        super().__init__(2)
+        self.troubles, self.future = list(troubles), Future()
+
+    @contextmanager
+    def executor(self, alone=False):
+        yield self
+
+    def submit(self, function, data):
+        return self.future
+
+    def trouble(self):
+        if len(self.troubles) == 1:
+            self.future.set_result({"done": True})
+        return self.troubles.pop(0)
+
+
+@pytest.mark.parametrize(
+    ("troubles", "expected"),
+    [
+        (["gone", "gone", "gone"], ["gone"]),
+        (["gone", "", "gone"], ["gone", "gone"]),
+        (["gone", "away"], ["gone", "away"]),
+        (["", ""], []),
+    ],
+)
+def test_what_keeps_results_from_coming_is_said_once(tmp_path, monkeypatch, troubles, expected):
+    monkeypatch.setattr(workforce, "QUIET_SECONDS", 0.001)
+    said = []
+    found = list(compute(files(tmp_path, "a"), bytes.decode, Slow(*troubles), said.append))
+    assert [outcome for _, outcome in found] == [{"done": True}]
+    assert said == expected
