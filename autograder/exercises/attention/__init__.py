@@ -6,6 +6,7 @@
 from autograder.exercises.attention.embedding import Embed
 from autograder.exercises.attention.scaled_dot_product import ScaledDotProductAttention
 from autograder.exercises.attention.masks import MakeMask
+from autograder.exercises.attention.multi_head import MultiHeadAttention
 from autograder.exercises.attention.positions import RelativeBias
 from autograder.exercises.attention.rope import ApplyRope
 from autograder.exercises.attention.alibi import AlibiBias
@@ -24,6 +25,7 @@ __all__ = [
     "Dispatch",
     "Embed",
     "MakeMask",
+    "MultiHeadAttention",
     "Patchify",
     "Quiz",
     "RelativeBias",

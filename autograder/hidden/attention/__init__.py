@@ -5,6 +5,7 @@
 from autograder.hidden.attention.embedding import Embed
 from autograder.hidden.attention.scaled_dot_product import ScaledDotProductAttention
 from autograder.hidden.attention.masks import MakeMask
+from autograder.hidden.attention.multi_head import MultiHeadAttention
 from autograder.hidden.attention.positions import RelativeBias
 from autograder.hidden.attention.rope import ApplyRope
 from autograder.hidden.attention.alibi import AlibiBias
@@ -22,6 +23,7 @@ __all__ = [
     "Dispatch",
     "Embed",
     "MakeMask",
+    "MultiHeadAttention",
     "Patchify",
     "RelativeBias",
     "ScaledDotProductAttention",
