@@ -87,10 +87,10 @@ class GPT(Exercise):
         changed = ids.clone()
         changed[:, T - 2 :] = (changed[:, T - 2 :] + rng.randint(1, 9)) % cfg.vocab_size
         before, after = (a_tensor(model(x), "the model") for x in (ids, changed))
-        same = before.shape == after.shape and torch.allclose(before[:, : T - 2], after[:, : T - 2], atol=1e-4)
-        true(
-            same, f"other tokens at {T - 2} and {T - 1} changed the logits of earlier places: the model sees the future"
-        )
+        shape = (2, T, cfg.vocab_size)
+        true(before.shape == after.shape == shape, f"the model returned shape {tuple(before.shape)}, expected {shape}")
+        same = torch.allclose(before[:, : T - 2], after[:, : T - 2], atol=1e-4, equal_nan=True)
+        true(same, f"other tokens at {T - 2} and {T - 1} changed earlier logits: the model sees the future")
         close(before, logits_of(ids, state, cfg), rtol=2e-3, atol=2e-3, what="the model", dtype=False)
 
     @check(hint="Logits that are all nearly 0 give every token nearly the same chance. What makes yours so large?")

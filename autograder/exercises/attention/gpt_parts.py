@@ -25,7 +25,7 @@ def draw_config(rng: Rng, dropout: float = 0.0) -> SimpleNamespace:
     return SimpleNamespace(
         vocab_size=rng.randint(17, 29),
         context_length=rng.randint(5, 7),
-        n_layers=rng.choice((2, 4)),
+        n_layers=5 - heads,
         n_heads=heads,
         d_model=width,
         dropout=dropout,
@@ -128,9 +128,9 @@ def loaded(student: Student, cfg: Any, state: dict[str, Tensor]) -> Remote:
     with student.off_the_record():
         model = built(student, cfg)
         reply = model.load_state_dict(state, strict=False)
-        own = model.state_dict()
-    if not isinstance(own, dict) or not isinstance(reply, tuple) or len(reply) != 2:
-        fail("the model is not an nn.Module: load_state_dict or state_dict do not do what a module's do")
+        own = weights_of(model)
+    if not isinstance(reply, tuple) or len(reply) != 2:
+        fail("the model's load_state_dict does not do what an nn.Module's does")
     kind, message = _misplaced(own, state, cfg)
     student.conclude(kind)
     if message:
@@ -140,7 +140,14 @@ def loaded(student: Student, cfg: Any, state: dict[str, Tensor]) -> Remote:
     return model
 
 
-def _misplaced(own: dict[str, Any], state: dict[str, Tensor], cfg: Any) -> tuple[str, str]:
+def weights_of(model: Remote) -> dict[str, Tensor]:
+    own = model.state_dict()
+    if not isinstance(own, dict) or not all(isinstance(value, Tensor) for value in own.values()):
+        fail("the model's state_dict does not return what an nn.Module's does", own)
+    return own
+
+
+def _misplaced(own: dict[str, Tensor], state: dict[str, Tensor], cfg: Any) -> tuple[str, str]:
     """What is wrong with the weights a model has: in words for the record, and for the student."""
     lacking = [name for name in state if name not in own]
     if lacking:
@@ -148,7 +155,7 @@ def _misplaced(own: dict[str, Any], state: dict[str, Tensor], cfg: Any) -> tuple
         return f"lacking {' '.join(lacking)}", f"the model has no weight {', '.join(lacking[:3])}{more}"
     table = (cfg.vocab_size, cfg.d_model)
     for name in sorted(set(own) - set(state)):
-        shape = tuple(getattr(own[name], "shape", ()))
+        shape = tuple(own[name].shape)
         if shape == table and not torch.equal(own[name], state["token_embedding.weight"]):
             return "a second table", f"{name} is a second table [V, C]; the head is the token embedding's table itself"
         if shape == table[:1]:

@@ -21,6 +21,8 @@ from autograder.exercises.attention.gpt_parts import (
     loaded,
     logits_of,
     operations,
+    shapes,
+    weights_of,
 )
 from autograder.exercises.attention.positions import a_tensor
 from autograder.rng import Rng
@@ -47,8 +49,8 @@ class GPT(public.GPT):
         cfg = draw_config(rng)
         loaded(student, cfg, draw_state(rng, cfg))  # the names are right and the head is tied
         with student.off_the_record():
-            own = built(student, cfg).state_dict()
-        held = sum(own[name].numel() for name in draw_state(rng, cfg))
+            own = weights_of(built(student, cfg))
+        held = sum(own[name].numel() for name in shapes(cfg))
         got = student.count_params(cfg)
         true(isinstance(got, dict) and set(got) == set(counted(cfg)), "count_params has other keys than it should")
         equal(got["total"], held, what="count_params' total")
@@ -80,8 +82,10 @@ class GPT(public.GPT):
         cfg = draw_config(rng, dropout=0.5)
         ids = draw_ids(rng, cfg, 4, 5)
         with student.off_the_record():
-            fresh = [a_tensor(built(student, cfg).state_dict()["token_embedding.weight"], "a table") for _ in range(2)]
-        differ = not torch.equal(*fresh)
+            fresh = [weights_of(built(student, cfg)) for _ in range(2)]
+        name = "token_embedding.weight"
+        true(all(name in own for own in fresh), f"the model has no weight {name}")
+        differ = not torch.equal(*(own[name] for own in fresh))
         student.conclude("fresh models differ" if differ else "fresh models are alike")
         true(differ, "two fresh models have the same weights: they are to be drawn at random")
         model = loaded(student, cfg, draw_state(rng, cfg))
