@@ -12,18 +12,20 @@ from autograder.exercises.attention.rope import ApplyRope
 from autograder.exercises.attention.alibi import AlibiBias
 from autograder.exercises.attention.norms import Block
 from autograder.exercises.attention.gpt import GPT
+from autograder.exercises.attention.flash import FlashAttention
 from autograder.exercises.attention.moe import Dispatch
 from autograder.exercises.attention.linear import Wkv
 from autograder.exercises.attention.patches import Patchify
 from autograder.exercises.attention.quiz import Quiz
 
 __all__ = [
-    "GPT",
     "AlibiBias",
     "ApplyRope",
     "Block",
     "Dispatch",
     "Embed",
+    "FlashAttention",
+    "GPT",
     "MakeMask",
     "MultiHeadAttention",
     "Patchify",

@@ -11,17 +11,19 @@ from autograder.hidden.attention.rope import ApplyRope
 from autograder.hidden.attention.alibi import AlibiBias
 from autograder.hidden.attention.norms import Block
 from autograder.hidden.attention.gpt import GPT
+from autograder.hidden.attention.flash import FlashAttention
 from autograder.hidden.attention.moe import Dispatch
 from autograder.hidden.attention.linear import Wkv
 from autograder.hidden.attention.patches import Patchify
 
 __all__ = [
-    "GPT",
     "AlibiBias",
     "ApplyRope",
     "Block",
     "Dispatch",
     "Embed",
+    "FlashAttention",
+    "GPT",
     "MakeMask",
     "MultiHeadAttention",
     "Patchify",
