@@ -66,6 +66,14 @@ PASTED = {
 }
 
 
+# Long enough to be compared, and in both notebooks: so the report names the two side by side.
+LONG = RIGHT["Tally"] + (
+    "    def table(self, most=9):\n        rows = []\n        for key, count in sorted(self.counts.items()):\n"
+    "            share = count / max(1, sum(self.counts.values()))\n            if share > 0.5 and len(rows) < most:\n"
+    "                rows.append((key, count, round(100 * share)))\n        return rows[::-1] or None\n"
+)
+
+
 def hostile_notebook() -> bytes:
     """A payload in every place that a page shows."""
     text = "\n\n".join(IN_TEXT)
@@ -73,15 +81,18 @@ def hostile_notebook() -> bytes:
         double=f"def double(x):\n    print({text!r})\n    raise ValueError({IN_TEXT[0]!r})\n",
         total=f"class E(Exception):\n    pass\nE.__name__ = {IN_TEXT[4]!r}\ndef total(xs):\n    raise E  # {IN_TEXT[0]}\n",
         apply=f"def apply(f, xs):\n    return [{IN_TEXT[0]!r}, {IN_TEXT[5]!r}]\n",
-        Tally=RIGHT["Tally"] + "".join(f"# {line}\n" for line in text.splitlines()),
+        Tally=LONG + "".join(f"# {line}\n" for line in text.splitlines()),
     )
     for payload in [*IN_TEXT, text]:
         data = dict.fromkeys(
             ("text/html", "text/plain", "text/markdown", "text/latex", "image/svg+xml", "application/javascript"),
             payload,
         )
+        forged = {"exercise": "double", "attempts": payload, "hints": 10**9, "seconds": payload, payload: payload}
         outputs = [
             {"output_type": "display_data", "metadata": {"x": payload}, "data": data},
+            {"output_type": "display_data", "metadata": {"course_record": forged}, "data": data},
+            {"output_type": "display_data", "metadata": {"course_record": forged | {"exercise": payload}}, "data": {}},
             {"output_type": "execute_result", "metadata": {}, "execution_count": 1, "data": data},
             {"output_type": "display_data", "metadata": {}, "data": {"image/png": f'"><script>{RUN}</script>'}},
             {
@@ -114,10 +125,10 @@ def pages(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         chapter = small.chapter()
         import autograder.exercise
-        from autograder.judge import grade, preprocessor, release, restore
+        from autograder.judge import grade, preprocessor, release, restore, stored
 
         patch.setattr(release, "_chapter_files", lambda chapter_id: [])
-        for module in (autograder.exercise, grade, grading, preprocessor, restore):
+        for module in (autograder.exercise, grade, grading, preprocessor, restore, stored):
             patch.setattr(module, "load_chapter", lambda chapter_id, with_hidden=True: chapter)
         for module in (autograder.exercise, restore):
             patch.setattr(module, "chapter_ids", lambda: [CHAPTER_ID])
@@ -126,9 +137,13 @@ def pages(tmp_path_factory):
         inbox = root / "in"
         inbox.mkdir()
         (inbox / "mallory <script>window.pwned=1<script>.ipynb").write_bytes(hostile_notebook())
-        (inbox / "=HYPERLINK(1).ipynb").write_bytes(notebook([*answers(), PASTED]))
+        (inbox / "=HYPERLINK(1).ipynb").write_bytes(notebook([*answers(Tally=LONG), PASTED]))
         console = Console(file=io.StringIO(), width=200)
         graded = grade_chapter(CHAPTER_ID, root, submissions=inbox, workers=1, console=console)
+        classroom = root / "classroom"
+        before = (classroom / "report.html").read_text()
+        stored.report_chapter(CHAPTER_ID, root, csv=classroom / "each.csv", nbgrader=classroom / "nbgrader.csv")
+        assert (classroom / "report.html").read_text() == before, "course report and course grade write the same page"
     held.close()
     assert [g.problems for g in graded] == [[], []]
     return root, graded
@@ -197,6 +212,17 @@ def test_a_browser_would_notice(tmp_path):
         browser.close()
     assert said == {"pwned": True, "addresses": [f"javascript:{RUN}"], "handlers": ["onclick"], "frames": 0}
     assert any("trap.invalid" in url for url in asked)
+
+
+def test_the_report_says_what_it_read_and_nothing_else(pages):
+    root, _ = pages
+    page = (root / "classroom" / "report.html").read_text()
+    similar = page[page.index("Similar submissions") : page.index("All students")]
+    assert "mallory" in similar and "HYPERLINK" in similar and "100%" in similar
+    assert not [line for line in IN_TEXT if line in page] and "1000000000" not in page
+    rows = [line.split(",") for line in (root / "classroom" / "each.csv").read_text().splitlines()]
+    claimed = [row[6:9] for row in rows if "mallory" in row[1] and row[2] == "double"]
+    assert claimed == [["0", "99", "0"]], "of a forged record only bounded numbers are left"
 
 
 def test_tables_hold_no_formula_and_names_no_path(pages):
