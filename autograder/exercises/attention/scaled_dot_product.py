@@ -110,7 +110,8 @@ class ScaledDotProductAttention(Exercise):
         "dimension, make what is masked zero, convert back and multiply by v.",
         "wide = torch.promote_types(q.dtype, torch.float32); scores = q.to(wide) @ k.to(wide).transpose(-2, -1) / "
         "math.sqrt(q.shape[-1]); scores = scores.masked_fill(~mask, torch.finfo(wide).min); weights = "
-        "torch.softmax(scores, dim=-1).masked_fill(~mask, 0.0).to(v.dtype); return weights @ v, weights.",
+        "torch.softmax(scores, dim=-1).masked_fill(~mask, 0.0).to(v.dtype); return weights @ v, weights. Without a "
+        "mask, leave both masked_fill out.",
     )
 
     @check(hint="Take the dot products 2 ln 3 and 0, divide by the root of 4, and take e to the power of the results.")
