@@ -101,9 +101,14 @@ def untouched(place: Path) -> bool:
     )
 
 
+def best_level() -> str:
+    """The strongest wall that the tests may use: the machine's, or a weaker one that COURSE_SANDBOX names."""
+    return max(sandbox.strongest_level(), os.environ.get(sandbox.ONLY) or "bubblewrap", key=sandbox.LEVELS.index)
+
+
 def needs(level: str) -> None:
-    if sandbox.LEVELS.index(sandbox.strongest_level()) > sandbox.LEVELS.index(level):
-        pytest.skip(f"this machine cannot build the wall {level!r}")
+    if sandbox.LEVELS.index(best_level()) > sandbox.LEVELS.index(level):
+        pytest.skip(f"the wall {level!r} cannot be built here, or was not asked for")
 
 
 def told(result: dict) -> str:
