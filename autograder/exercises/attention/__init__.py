@@ -15,17 +15,19 @@ from autograder.exercises.attention.gpt import GPT
 from autograder.exercises.attention.flash import FlashAttention
 from autograder.exercises.attention.moe import Dispatch
 from autograder.exercises.attention.linear import Wkv
+from autograder.exercises.attention.recurrent import GradNormVsDistance
 from autograder.exercises.attention.patches import Patchify
 from autograder.exercises.attention.quiz import Quiz
 
 __all__ = [
+    "GPT",
     "AlibiBias",
     "ApplyRope",
     "Block",
     "Dispatch",
     "Embed",
     "FlashAttention",
-    "GPT",
+    "GradNormVsDistance",
     "MakeMask",
     "MultiHeadAttention",
     "Patchify",

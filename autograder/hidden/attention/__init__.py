@@ -14,16 +14,18 @@ from autograder.hidden.attention.gpt import GPT
 from autograder.hidden.attention.flash import FlashAttention
 from autograder.hidden.attention.moe import Dispatch
 from autograder.hidden.attention.linear import Wkv
+from autograder.hidden.attention.recurrent import GradNormVsDistance
 from autograder.hidden.attention.patches import Patchify
 
 __all__ = [
+    "GPT",
     "AlibiBias",
     "ApplyRope",
     "Block",
     "Dispatch",
     "Embed",
     "FlashAttention",
-    "GPT",
+    "GradNormVsDistance",
     "MakeMask",
     "MultiHeadAttention",
     "Patchify",
