@@ -48,10 +48,14 @@ GPU_LENGTH, GPU_HEADS, GPU_HEAD_DIM = 16384, 16, 128
 
 
 def take_turns(candidates: dict[str, Callable[[], object]], rounds: int, clock: Callable) -> dict[str, float]:
-    """Run every candidate once per round and return the best seconds of each; ``clock(run)`` measures one run."""
+    """Return the best seconds of each candidate; ``clock(run)`` measures one run.
+
+    In each round every candidate runs once unmeasured before, so that none pays for the caches that another one left.
+    """
     best = dict.fromkeys(candidates, float("inf"))
     for _ in range(rounds):
         for name, run in candidates.items():
+            run()
             best[name] = min(best[name], clock(run))
     return best
 
@@ -225,7 +229,7 @@ def machine() -> dict[str, str]:
     return about | {name: version(name) for name in ("torch", "transformers")}
 
 
-def markdown(rows: list[Row], about: dict[str, str], rounds: int) -> str:
+def markdown(rows: list[Row], about: dict[str, str], rounds: int, training_rounds: int) -> str:
     """Return the results as one Markdown table under a description."""
     described = ", ".join(f"{key} {value}" for key, value in about.items())
     has_gpu = any("tflops" in row for row in rows)
@@ -236,7 +240,7 @@ def markdown(rows: list[Row], about: dict[str, str], rounds: int) -> str:
         "",
         f"- Machine: {described}.",
         f"- CPU rows: float32, one thread, processor time, candidates take turns in one process; best of {rounds}",
-        "  rounds. Load is the machine's load average before the run.",
+        f"  rounds, {training_rounds} for the training step. Load is the machine's load average before the run.",
         "- Peak MiB is what torch held at most for what the run made, inside its kernels too, without the inputs. What",
         "  Python's lists hold is not in it: nearly everything that the loops do.",
         f"- Attention: one text, {HEADS} heads of {HEAD_DIM}, causal. The fused tier *is* torch's kernel behind a few",
@@ -266,7 +270,7 @@ def main() -> None:
     parser.add_argument("--lengths", type=int, nargs="*", default=[128, 512, 2048], help="(default: %(default)s)")
     parser.add_argument("--loops-up-to", type=int, default=128, help="longest T for the loops (default: %(default)s)")
     parser.add_argument("--rounds", type=int, default=10, help="the best of this many (default: %(default)s)")
-    parser.add_argument("--training-rounds", type=int, default=60, help="steps of training (default: %(default)s)")
+    parser.add_argument("--training-rounds", type=int, default=150, help="steps of training (default: %(default)s)")
     parser.add_argument("--table", type=Path, help="also write the Markdown table to this file")
     options = parser.parse_args()
     torch.set_num_threads(1)
@@ -276,7 +280,7 @@ def main() -> None:
         rows += measure_attention(T, options.rounds, with_loops=options.loops_up_to >= T)
     if options.training_rounds:
         rows += measure_training(options.training_rounds)
-    table = markdown(rows, about, options.rounds)
+    table = markdown(rows, about, options.rounds, options.training_rounds)
     print(table)
     print(json.dumps({"machine": about, "results": rows}))
     if options.table:
