@@ -73,3 +73,20 @@ def test_turns_are_taken_and_the_best_counts(benchmark):
 
     times = benchmark.take_turns({"a": lambda: order.append("a"), "b": lambda: order.append("b")}, 3, clock)
     assert order == ["a", "a", "b", "b"] * 3 and times == {"a": 3.0, "b": 7.0}
+
+
+def test_gpu_rows_are_made_as_they_would_be_on_a_gpu(benchmark, monkeypatch):
+    """The same code on a CPU, with the plain tier in place of the kernels and other clocks."""
+    real = torch.randn
+    monkeypatch.setattr(torch, "randn", lambda *args, **kwargs: real(*args, **kwargs | {"device": "cpu"}))
+    flash = benchmark.flash_attention
+    monkeypatch.setattr(benchmark, "flash_attention", lambda q, k, v, causal, tier: flash(q, k, v, causal=causal))
+    monkeypatch.setattr(benchmark, "device_seconds", lambda run: (run(), 2.0)[1])
+    monkeypatch.setattr(benchmark, "GPU_LENGTH", 64)
+    rows = benchmark.measure_gpu(rounds=1)
+    # Two products of 64 by 64 by 128 for 16 heads, half of them masked: 16.8 million operations, in 2 seconds.
+    forward = 2 * 2 * 16 * 64 * 64 * 128 / 2
+    want = [forward / 2e12] * 2 + [3.5 * forward / 2e12] * 2
+    assert [row["tflops"] for row in rows] == pytest.approx(want)
+    table = benchmark.markdown(rows, {"gpu": "a test"}, 1, 1)
+    assert table.count("| GPU attention, T = 64") == 4 and "TFLOP/s" in table
