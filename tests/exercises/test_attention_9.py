@@ -137,6 +137,7 @@ def modules(forward: Any = None, **methods: Any) -> type:
         modules(load_state_dict=lambda self, *args, **kwargs: None),
         modules(load_state_dict=lambda self, *args, **kwargs: (1, 2), state_dict=lambda self: {"a": 1}),
         modules(state_dict=lambda self: [1]),
+        modules(state_dict=lambda self: nn.Module.state_dict(self) | {1: torch.zeros(2)}),
         modules(state_dict=lambda self: dict.fromkeys(nn.Module.state_dict(self), 0)),
     ],
 )

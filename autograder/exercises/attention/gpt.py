@@ -42,15 +42,15 @@ class GPT(Exercise):
         "What happens to a token between its id and the logits? Write that as one line per part. And for the accounts: "
         "which tables and matrices does each of these parts own, and which of them does a token get multiplied with?",
         "GPT: token row plus position row, dropout, the blocks, the final norm, then a product with the token table. "
-        "Your Block calls attention(x) without a mask, so give it an attention that brings its mask along: a small "
-        "class derived from your MultiHeadAttention. Then set all weights anew, with a small spread. Parameters: a "
-        "linear layer from m to n has m n weights and n biases; a norm has 2 C. Operations: 2 for each weight that "
-        "a token is multiplied with, and two products of T keys with C numbers in every layer.",
-        "class CausalAttention(MultiHeadAttention): forward(self, x) returns super().forward(x, mask=...) with the "
-        "causal [T, T] mask. self.blocks = nn.ModuleList(Block(C, CausalAttention(C, H, bias=True), MLP(C)) for _ in "
-        "range(L)). For every nn.Linear and nn.Embedding in self.modules(): nn.init.normal_(module.weight, std=0.02), "
-        "and zeros for a bias. Return self.final_norm(x) @ self.token_embedding.weight.T. Per layer: 4 (C C + C) for "
-        "attention, 8 C C + 5 C for the MLP, 4 C for two norms. Operations: 2 (12 L C C + V C) + 4 L C T.",
+        "causal_attention is given above the class and brings its mask along, since your Block calls "
+        "attention(x) without one. Then set all weights anew, with a small spread. Parameters: a linear layer from m "
+        "to n has m n weights and n biases; a norm has 2 C. Operations: 2 for each weight that a token is multiplied "
+        "with, and two products of T keys with C numbers in every layer.",
+        "self.blocks = nn.ModuleList(Block(C, causal_attention(C, cfg.n_heads), MLP(C)) for _ in range(cfg.n_layers)). "
+        "For every nn.Linear and nn.Embedding in self.modules(): nn.init.normal_(module.weight, std=0.02), and zeros "
+        "for a bias; then o_proj and down smaller. forward returns self.final_norm(x) @ self.token_embedding.weight.T. "
+        "Parameters per layer: 4 (C C + C) for attention, 8 C C + 5 C for the MLP, 4 C for two norms. Operations: "
+        "2 (12 L C C + V C) + 4 L C T.",
     )
 
     @check(hint="List every table, matrix, bias, gain and shift of a tiny model with its shape, and add up.")

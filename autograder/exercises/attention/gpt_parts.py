@@ -142,7 +142,7 @@ def loaded(student: Student, cfg: Any, state: dict[str, Tensor]) -> Remote:
 
 def weights_of(model: Remote) -> dict[str, Tensor]:
     own = model.state_dict()
-    if not isinstance(own, dict) or not all(isinstance(value, Tensor) for value in own.values()):
+    if not isinstance(own, dict) or not all(isinstance(k, str) and isinstance(v, Tensor) for k, v in own.items()):
         fail("the model's state_dict does not return what an nn.Module's does", own)
     return own
 
