@@ -118,7 +118,7 @@ def test_every_course_command_in_the_pages_exists_with_its_options() -> None:
 
 def test_makefile_calls_only_course_commands_that_exist() -> None:
     called = set(re.findall(r"\$\(BIN\)/course ([a-z]+)", text_of("Makefile")))
-    assert {"lab", "build", "audit", "demo", "doctor"} == called
+    assert {"lab", "build", "demo", "doctor"} == called
     assert called <= set(COURSE.commands)
 
 

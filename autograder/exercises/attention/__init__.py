@@ -19,6 +19,8 @@ from autograder.exercises.attention.recurrent import GradNormVsDistance
 from autograder.exercises.attention.patches import Patchify
 from autograder.exercises.attention.quiz import Quiz
 
+CHAPTER = "02_attention"
+
 __all__ = [
     "GPT",
     "AlibiBias",
