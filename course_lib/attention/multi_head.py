@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from course_lib.attention._arguments import require_int, require_tensor
 from course_lib.attention.masks import causal_mask
+from course_lib.attention.rope import rotate_half_split
 from course_lib.attention.scaled_dot_product import attention, scaled_dot_product_attention
 
 # What turns queries and keys by their position: a function of [B, H, T, D], or (cos, sin) of shape [T, D / 2] each.
@@ -128,9 +129,4 @@ def _join(x: Tensor) -> Tensor:
 
 
 def _turn(x: Tensor, rotary: Rotary) -> Tensor:
-    if callable(rotary):
-        return rotary(x)
-    # Channel i is paired with channel i + D / 2, as in Llama's published weights; angles stay in float32.
-    cos, sin = rotary
-    a, b = x.float().chunk(2, dim=-1) if x.dtype != torch.float64 else x.chunk(2, dim=-1)
-    return torch.cat([a * cos - b * sin, b * cos + a * sin], dim=-1).to(x.dtype)
+    return rotary(x) if callable(rotary) else rotate_half_split(x, *rotary)
