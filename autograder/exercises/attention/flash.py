@@ -18,6 +18,7 @@ from autograder.exercises.attention.flash_parts import (
     tiled,
     whole_matrix,
 )
+from autograder.exercises.attention.scaled_dot_product import READY_MADE
 from autograder.rng import Rng
 from autograder.student import Student
 from course_lib import attention
@@ -31,7 +32,7 @@ class FlashAttention(Exercise):
     minutes = 45
     functions = ("hbm_accesses", "flash_attention")
     reference = attention
-    forbid = ("torch.nn.functional.scaled_dot_product_attention", "torch.nn.attention", "torch.nn.MultiheadAttention")
+    forbid = READY_MADE
     hints = (
         "You have summed exp(score - 3) over the keys so far, and now a score of 5 comes. By which factor is your sum "
         "too large, if from now on everything is measured from 5? Does the same hold for the sum of values?",

@@ -12,6 +12,7 @@ from autograder.exercises.attention.recurrent_parts import (
     compare_norms,
     compare_states,
     draw_state,
+    gradient_for_inputs,
     gradient_of,
     jacobian,
     jacobians,
@@ -59,10 +60,10 @@ class GradNormVsDistance(Exercise):
         d_in, d_hidden, T = rng.randint(2, 4), rng.randint(3, 5), rng.randint(4, 6)
         state, x, upstream = draw_state(rng, d_in, d_hidden), rng.normal(T, d_in), torch.zeros(T, d_hidden)
         upstream[-1] = rng.normal(d_hidden)
-        states, grads = build(student, state).gradient(x, wrt=[0], upstream=upstream)
+        states, grad = gradient_for_inputs(build(student, state), x, upstream)
         compare_states(states, state, x, "the states")
         want = torch.stack([upstream[-1].double() @ J for J in jacobians(state, x)]).float()
-        close(grads[0], want, rtol=1e-3, atol=1e-5, what="the gradient of the last state for the inputs")
+        close(grad, want, rtol=1e-3, atol=1e-5, what="the gradient of the last state for the inputs")
 
     @check(hint="All derivatives of the last output's coordinates for the numbers of x[t]: square, add, take the root.")
     def it_is_the_norm_of_the_true_jacobian(self, student: Student, rng: Rng) -> None:

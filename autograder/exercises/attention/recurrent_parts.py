@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from autograder.compare import close, fail
 from autograder.rng import Rng
-from autograder.student import Remote, Student, type_name
+from autograder.student import Remote, Student, StudentError, type_name
 
 State = dict[str, Tensor]
 
@@ -55,8 +55,23 @@ def build(student: Student, state: State) -> Remote:
     rnn = student.TanhRNN(d_in, d_hidden)
     if not isinstance(rnn, Remote):
         fail(f"TanhRNN(...) gave {type_name(rnn)}, expected a module", rnn)
-    rnn.load_state_dict(state)
+    try:
+        rnn.load_state_dict(state)
+    except StudentError as error:
+        shapes = ", ".join(f"{name} {list(value.shape)}" for name, value in state.items())
+        fail(f"TanhRNN({d_in}, {d_hidden}) cannot load the parameters {shapes}: {error}")
     return rnn
+
+
+def gradient_for_inputs(rnn: Remote, x: Tensor, upstream: Tensor) -> tuple[Any, Any]:
+    """The states, and the gradient that comes back from them to x."""
+    try:
+        states, (grad,) = rnn.gradient(x, wrt=[0], upstream=upstream)
+    except StudentError as error:
+        fail(f"no gradient comes back from the states to x: {error}")
+    if grad is None:
+        fail("no gradient comes back from the states to x: they do not depend on it")
+    return states, grad
 
 
 def compare_states(got: Any, state: State, x: Tensor, what: str) -> None:
