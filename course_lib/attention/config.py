@@ -5,7 +5,6 @@ from typing import Any
 
 from course_lib.attention._arguments import require_int
 from course_lib.attention.mlp import swiglu_width
-from course_lib.attention.mlp import swiglu_width
 
 NORMS = ("layer", "rms")
 MLPS = ("gelu", "swiglu")
