@@ -34,7 +34,7 @@ PR_SET_PDEATHSIG = 1
 
 def run(channel_fd: int, shell: Any, home: str, limits: dict[str, Any]) -> None:
     """Live as a submission's process on this descriptor; returns when the coordinator hangs up."""
-    channel = Channel(socket.socket(fileno=channel_fd))
+    channel = Channel(socket.socket(fileno=channel_fd), read_ahead=True)
     with contextlib.suppress(Closed):
         try:
             isolate(channel_fd, home)

@@ -143,7 +143,7 @@ class Zygote:
         mine, theirs = socket.socketpair()
         with theirs:
             reply = self._ask(Message("fork", asdict(limits)), [theirs.fileno()])
-        child = Child(self, reply["pid"], Channel(mine))
+        child = Child(self, reply["pid"], Channel(mine, read_ahead=True))
         try:
             first = child.channel.receive(time.monotonic() + ANSWER_SECONDS)
         except (Closed, TimeoutError, BadMessage) as error:

@@ -25,7 +25,9 @@ MAX_MESSAGE_BYTES = 512 * 2**20
 MAX_HEADER_ITEMS = 6_000_000
 MAX_BUFFERS = 100_000
 _CHUNK = 2**20
+_AHEAD = 2**16
 _LENGTH = struct.Struct(">Q")
+_to_json = json.JSONEncoder(separators=(",", ":")).encode
 
 
 class BadMessage(ValueError):
@@ -55,8 +57,13 @@ class Channel:
     ('reply', {'id': 1}, [b'raw'])
     """
 
-    def __init__(self, sock: socket.socket):
+    def __init__(self, sock: socket.socket, read_ahead: bool = False):
         self.socket = sock
+        # A message in one go instead of length, header and buffers one by one; not where descriptors are passed, too.
+        self._ahead, self._at_least = bytearray(), _AHEAD if read_ahead else 0
+        self._readable, self._writable = select.poll(), select.poll()
+        self._readable.register(sock, select.POLLIN)
+        self._writable.register(sock, select.POLLOUT)
         self.received = 0  # bytes, for whoever wants to set a limit
         # Deadlines are kept with select, so that the descriptor's own mode stays as it is: it is shared by a fork.
         sock.setblocking(True)
@@ -80,7 +87,7 @@ class Channel:
             "sizes": [len(buffer) for buffer in buffers],
         }
         try:
-            text = json.dumps(header, separators=(",", ":")).encode("ascii")
+            text = _to_json(header).encode("ascii")
         except (ValueError, TypeError, RecursionError) as error:
             raise BadMessage(f"this value cannot cross: {error}") from None
         total = len(text) + sum(header["sizes"])
@@ -120,36 +127,35 @@ class Channel:
     def _write(self, data: bytes, deadline: float | None) -> None:
         view = memoryview(data)
         while view:
-            self._wait(deadline, for_writing=True)
             try:
                 if deadline is None:  # a child's side: behind its wall a process may write, but not send
                     view = view[os.write(self.fileno(), view[:_CHUNK]) :]
                 else:  # a blocking send would wait until everything is taken
                     view = view[self.socket.send(view[:_CHUNK], socket.MSG_DONTWAIT) :]
             except BlockingIOError:
-                continue
+                self._wait(self._writable, deadline)
             except (BrokenPipeError, ConnectionError):
                 raise Closed("the process has ended") from None
 
     def _read(self, size: int, deadline: float | None) -> bytearray:
-        data = bytearray()
+        data = self._ahead
         while len(data) < size:
-            self._wait(deadline)
+            self._wait(self._readable, deadline)
             try:
-                chunk = self.socket.recv(min(_CHUNK, size - len(data)))
+                chunk = self.socket.recv(min(_CHUNK, max(size - len(data), self._at_least)))
             except ConnectionError:
                 chunk = b""
             if not chunk:
                 raise Closed("the process has ended")
             data += chunk
             self.received += len(chunk)
+        self._ahead = data[size:]
+        del data[size:]
         return data
 
-    def _wait(self, deadline: float | None, for_writing: bool = False) -> None:
+    def _wait(self, waiting: select.poll, deadline: float | None) -> None:
         if deadline is None:
             return
-        waiting = select.poll()
-        waiting.register(self.socket, select.POLLOUT if for_writing else select.POLLIN)
         left = deadline - time.monotonic()
         if left <= 0 or not waiting.poll(left * 1000):
             raise TimeoutError("the process did not answer in time")
