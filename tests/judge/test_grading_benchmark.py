@@ -1,5 +1,6 @@
 """The grading benchmark: its class, its asserts, its meter and a run at the smallest size. No time is asserted."""
 
+import importlib
 import json
 import subprocess
 import sys
@@ -8,15 +9,15 @@ from pathlib import Path
 
 import pytest
 
+from autograder.exercise import load_chapter
+from course_lib import tokenization
+
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "benchmarks"))
-
-from grading_parts import meter, plain, report, students  # noqa: E402
-from grading_parts.asserts import ASSERTS  # noqa: E402
-
-from autograder.exercise import load_chapter  # noqa: E402
-from course_lib import tokenization  # noqa: E402
-
+meter, plain, report, students = (
+    importlib.import_module(f"grading_parts.{name}") for name in ("meter", "plain", "report", "students")
+)
+ASSERTS = plain.ASSERTS
 CHAPTER = load_chapter(students.CHAPTER)
 
 
