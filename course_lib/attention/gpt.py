@@ -54,10 +54,14 @@ class GPT(nn.Module):
         self.head = None if cfg.tied else nn.Linear(cfg.d_model, cfg.vocab_size, bias=False)
         self._initialise()
 
-    def forward(self, ids: Tensor, targets: Tensor | None = None) -> Tensor:
-        """Return logits [B, T, V], or the mean loss if there are targets [B, T]."""
+    def forward(self, ids: Tensor, targets: Tensor | None = None, mask: Tensor | None = None) -> Tensor:
+        """Return logits [B, T, V], or the mean loss if there are targets [B, T].
+
+        `mask` (boolean, True means "may attend", [T, T] or [B, 1, T, T]) takes the place of the causal one: for a
+        prefix that is seen from both sides, or for documents that must not see each other.
+        """
         x = self._embed(ids)
-        how = self._attend_how(ids.shape[1], x)
+        how = self._attend_how(ids.shape[1], x, mask)
         for block in self.blocks:
             x = block(x, **how)
         if self.final_norm is not None:
@@ -85,7 +89,7 @@ class GPT(nn.Module):
             x = x * math.sqrt(cfg.d_model) + sinusoidal(T, cfg.d_model).to(x)
         return x if self.dropout is None else self.dropout(x)
 
-    def _attend_how(self, T: int, x: Tensor) -> dict[str, Any]:
+    def _attend_how(self, T: int, x: Tensor, mask: Tensor | None) -> dict[str, Any]:
         """What the attention of every block is told, made once for all of them."""
         cfg = self.cfg
         how: dict[str, Any] = {}
@@ -93,13 +97,15 @@ class GPT(nn.Module):
             freqs = rope_freqs(cfg.head_dim, cfg.rope_base, x.device)
             how["rotary"] = rope_tables(torch.arange(T, device=x.device), freqs)
         narrow = 0 < cfg.window < T
-        if cfg.positions != "alibi" and not narrow:
+        if cfg.positions != "alibi" and not narrow and mask is None:
             return how | {"is_causal": True}  # the kernels know this one without a mask
-        mask = make_mask(T, "sliding", window=cfg.window if narrow else T).to(x.device)
+        if mask is None:
+            mask = make_mask(T, "sliding", window=cfg.window if narrow else T)
+        mask = mask.to(x.device)
         if cfg.positions != "alibi":
             return how | {"mask": mask}
         bias = alibi_bias(T, alibi_slopes(cfg.n_heads).to(x.device))
-        return {"attention_bias": bias.masked_fill(~mask, -torch.inf).to(x.dtype)}
+        return {"attention_bias": torch.where(mask, bias, -torch.inf).to(x.dtype)}
 
     @torch.no_grad()
     def _initialise(self) -> None:

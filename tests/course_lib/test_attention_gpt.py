@@ -251,3 +251,22 @@ def test_targets_of_another_shape_are_refused():
 def test_a_configuration_that_cannot_be_is_refused_by_name(changes, name):
     with pytest.raises(ValueError, match=f"^{name}: expected"):
         GPTConfig(**SIZES | changes)
+
+
+def test_a_mask_of_ones_own_takes_the_place_of_the_causal_one():
+    prefix = torch.arange(6)[:, None] >= torch.arange(6)
+    prefix[:, :3] = True
+    documents = torch.block_diag(torch.ones(2, 2), torch.ones(4, 4)).bool() & torch.ones(6, 6).tril().bool()
+    ids = torch.tensor([[3, 1, 4, 1, 5, 9], [2, 6, 5, 3, 5, 8]])
+    for positions in ("learned", "rope", "alibi"):
+        model = make(positions=positions, n_layers=1)
+        causal = torch.ones(6, 6).tril().bool()
+        torch.testing.assert_close(model(ids, mask=causal), model(ids))
+        for mask in (prefix, documents):
+            changed = ids.clone()
+            changed[:, 1] = 7
+            moved = (model(ids, mask=mask) - model(changed, mask=mask)).abs().sum(-1) > 1e-6  # [B, T]
+            assert torch.equal(moved, mask[:, 1].expand(2, 6))
+        each = torch.stack([prefix, documents])[:, None]  # [B, 1, T, T]
+        both = torch.cat([model(ids[:1], mask=prefix), model(ids[1:], mask=documents)])
+        torch.testing.assert_close(model(ids, mask=each), both)
