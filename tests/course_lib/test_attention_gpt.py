@@ -61,7 +61,7 @@ def test_every_token_sees_the_past_and_nothing_else(model):
 @pytest.mark.parametrize("how", [{}, {"is_causal": False}, {"mask": torch.ones(10, 10, dtype=torch.bool).tril(1)}])
 def test_a_model_that_looks_ahead_is_found_out(how, monkeypatch):
     model = make()
-    monkeypatch.setattr(model, "_attend_how", lambda T, x: how)
+    monkeypatch.setattr(model, "_attend_how", lambda T, x, mask: how)
     assert sees(model).triu(1).any()
 
 
