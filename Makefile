@@ -63,7 +63,7 @@ lint: $(READY) ## check style: ruff's rules and format
 demo: $(READY) ## build a sample class of twelve submissions, grade it, name the report
 	@$(BIN)/course demo
 
-bench: $(READY) ## measure course_lib against other libraries, side by side
+bench: $(READY) ## measure course_lib and the grader beside other libraries (the grader takes about half an hour)
 	@set -e; for script in benchmarks/*.py; do $(BIN)/python "$$script"; done
 
 doctor: $(READY) ## say what this machine has, what is missing and what to do about it
