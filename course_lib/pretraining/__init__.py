@@ -1,3 +1,25 @@
 """Pretraining: objectives, optimiser, data, and a training loop that survives being killed (chapter 3)."""
 
-__all__: list[str] = []
+from course_lib.pretraining.corruption import mlm_mask, replace_spans, span_corrupt, span_mask
+from course_lib.pretraining.objectives import (
+    causal_lm_loss,
+    cross_attention,
+    masked_lm_loss,
+    perplexity,
+    prefix_lm_loss,
+)
+from course_lib.pretraining.schedules import lr_at, wsd_at
+
+__all__ = [
+    "causal_lm_loss",
+    "cross_attention",
+    "lr_at",
+    "masked_lm_loss",
+    "mlm_mask",
+    "perplexity",
+    "prefix_lm_loss",
+    "replace_spans",
+    "span_corrupt",
+    "span_mask",
+    "wsd_at",
+]
