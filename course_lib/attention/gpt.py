@@ -54,13 +54,21 @@ class GPT(nn.Module):
         self.head = None if cfg.tied else nn.Linear(cfg.d_model, cfg.vocab_size, bias=False)
         self._initialise()
 
-    def forward(self, ids: Tensor, targets: Tensor | None = None, mask: Tensor | None = None) -> Tensor:
+    def forward(
+        self,
+        ids: Tensor,
+        targets: Tensor | None = None,
+        mask: Tensor | None = None,
+        positions: Tensor | None = None,
+    ) -> Tensor:
         """Return logits [B, T, V], or the mean loss if there are targets [B, T].
 
         `mask` (boolean, True means "may attend", [T, T] or [B, 1, T, T]) takes the place of the causal one: for a
-        prefix that is seen from both sides, or for documents that must not see each other.
+        prefix that is seen from both sides, or for documents that must not see each other. Such documents may count
+        from 0 each: `positions` [B, T] says which place a token has. Only learned and sinusoidal positions need it, the
+        others ask for distances, and those are the same.
         """
-        x = self._embed(ids)
+        x = self._embed(ids, positions)
         how = self._attend_how(ids.shape[1], x, mask)
         for block in self.blocks:
             x = block(x, **how)
@@ -74,7 +82,7 @@ class GPT(nn.Module):
         # In float32 under half precision: a sum over V exponentials needs the digits.
         return F.cross_entropy(logits.flatten(0, 1).float(), targets.flatten(), ignore_index=IGNORED)
 
-    def _embed(self, ids: Tensor) -> Tensor:
+    def _embed(self, ids: Tensor, positions: Tensor | None) -> Tensor:
         cfg = self.cfg
         T = require_tensor("ids", ids, "[B, T]").shape[1]
         if ids.device.type == "cpu":  # a GPU would have to be waited for
@@ -83,10 +91,12 @@ class GPT(nn.Module):
         if cfg.positions == "learned":
             if cfg.context_length < T:
                 raise ValueError(f"ids: expected at most context_length = {cfg.context_length} in a row, got {T}")
-            x = x + self.position_embedding.weight[:T]
+            table = self.position_embedding.weight
+            x = x + (table[:T] if positions is None else F.embedding(positions, table))
         elif cfg.positions == "sinusoidal":
             # Sines are much larger than fresh embeddings; the factor is that of Vaswani et al. 2017, section 3.4.
-            x = x * math.sqrt(cfg.d_model) + sinusoidal(T, cfg.d_model).to(x)
+            table = sinusoidal(T, cfg.d_model).to(x)
+            x = x * math.sqrt(cfg.d_model) + (table if positions is None else table[positions])
         return x if self.dropout is None else self.dropout(x)
 
     def _attend_how(self, T: int, x: Tensor, mask: Tensor | None) -> dict[str, Any]:

@@ -270,3 +270,15 @@ def test_a_mask_of_ones_own_takes_the_place_of_the_causal_one():
         each = torch.stack([prefix, documents])[:, None]  # [B, 1, T, T]
         both = torch.cat([model(ids[:1], mask=prefix), model(ids[1:], mask=documents)])
         torch.testing.assert_close(model(ids, mask=each), both)
+
+
+@pytest.mark.parametrize("positions", ["learned", "sinusoidal", "rope", "alibi"])
+def test_documents_in_a_row_read_as_each_alone(positions):
+    model = make(positions=positions)
+    ids = torch.tensor([[3, 1, 4, 1, 5, 9]])
+    mask = torch.block_diag(torch.ones(2, 2), torch.ones(4, 4)).tril().bool()
+    places = torch.tensor([[0, 1, 0, 1, 2, 3]])
+    alone = torch.cat([model(ids[:, :2]), model(ids[:, 2:])], 1)
+    torch.testing.assert_close(model(ids, mask=mask, positions=places), alone, rtol=1e-3, atol=1e-4)
+    if positions in ("learned", "sinusoidal"):  # without them the second document would start at place 2
+        assert (model(ids, mask=mask) - alone).abs().max() > 0.01
