@@ -170,11 +170,13 @@ def two_workers(folder: Path, size: int) -> dict[str, float]:
 
 
 def _is_whole(text: str) -> bool:
+    """Whether nbgrader can grade it at all: a notebook, and one that neither runs for ever nor ends its kernel."""
     try:
         cells = json.loads(text)["cells"]
     except ValueError:
         return False
-    return not any("while True:\n    pass" in "".join(cell["source"]) for cell in cells)
+    code = ["".join(cell["source"]) for cell in cells]
+    return not any("while True:\n    pass" in source or "os._exit" in source for source in code)
 
 
 def _spread(names: list[str], size: int) -> list[str]:
