@@ -1,6 +1,9 @@
 """Pretraining: objectives, optimiser, data, and a training loop that survives being killed (chapter 3)."""
 
+from course_lib.pretraining.accumulation import accumulate, backward_by_tokens, count_targets, token_loss_sum
+from course_lib.pretraining.adamw import AdamW, adamw_step, decay_groups
 from course_lib.pretraining.batches import Batch, TokenBatches, evaluation_batches, windows
+from course_lib.pretraining.clipping import clip_grad_norm, clip_grad_norm_, global_norm
 from course_lib.pretraining.corruption import mlm_mask, replace_spans, span_corrupt, span_mask
 from course_lib.pretraining.objectives import (
     causal_lm_loss,
@@ -21,15 +24,24 @@ from course_lib.pretraining.schedules import lr_at, wsd_at
 
 __all__ = [
     "IGNORE",
+    "AdamW",
     "Batch",
     "TokenBatches",
+    "accumulate",
+    "adamw_step",
+    "backward_by_tokens",
     "causal_lm_loss",
+    "clip_grad_norm",
+    "clip_grad_norm_",
+    "count_targets",
     "cross_attention",
+    "decay_groups",
     "document_index",
     "document_mask",
     "document_positions",
     "document_targets",
     "evaluation_batches",
+    "global_norm",
     "lr_at",
     "masked_lm_loss",
     "mlm_mask",
@@ -39,6 +51,7 @@ __all__ = [
     "replace_spans",
     "span_corrupt",
     "span_mask",
+    "token_loss_sum",
     "windows",
     "wsd_at",
 ]
