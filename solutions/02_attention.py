@@ -4,18 +4,18 @@ r"""
 
 *How numbers that stand for words learn to look at each other.*
 
-Chapter 1 ended with a list of token ids. This chapter builds the machine that reads them. Its heart is one formula
-from 2017, four lines of code, and everything around that formula is there to let it be stacked, trained and run: a
-way to say *where* a token stands, a way to keep numbers in range, a way to think about each token by itself. The
-whole machine is called a **transformer**. Every language model that you have heard of is one, or a close relative.
+Chapter 1 ended with a list of token ids. This chapter builds the machine that reads them. Its heart is one formula from
+2017, four lines of code, and everything around that formula is there to let it be stacked, trained and run: a way to
+say *where* a token stands, a way to keep numbers in range, a way to think about each token by itself. The whole machine
+is called a **transformer**. Nearly every language model that you have heard of is one, or a close relative.
 
-You write all of it: attention with its masks and heads, three ways to tell positions, the blocks, a complete GPT into
+You write all of it: attention with its masks and heads, four ways to tell positions, the blocks, a complete GPT into
 which the weights of a published architecture fit number by number, the trick that made long texts affordable, and the
 main alternatives.
 
 ## What you will be able to do
 
-- write attention from its formula, and name five ways in which almost right code is wrong;
+- write attention from its formula, and name the usual ways in which almost right code is wrong;
 - say what a mask lets through, how far information travels in a stack of windows, and what the heads share in
   multi-query and grouped-query attention;
 - tell absolute, relative, rotary and linear-bias positions apart, and predict which of them survives a text that is
@@ -23,7 +23,7 @@ main alternatives.
 - build a GPT, count its parameters and its arithmetic to the last one, and load foreign weights into your own code;
 - explain why FlashAttention is exact, and what it saves;
 - route tokens to experts, turn attention into a recurrence, and see why recurrent networks forget;
-- watch a two-layer model discover how to copy, and find the two heads that do it.
+- watch a two-layer model discover how to copy, and find the heads that do it.
 """
 
 # %% [markdown]
@@ -116,12 +116,13 @@ r"""
 model is a table E with one row of C numbers for each entry of the vocabulary, and the id picks its row. The rows are
 parameters; training moves them. This is an **embedding**.
 
-The lookup is the same as a matrix product. Write the id as a vector of V numbers that are all zero, except for a one
-at the place of the id: a **one-hot** vector. Then one-hot times E is exactly the row. Nobody computes it that way, but
-the view pays off twice. It says that an embedding is a linear layer like any other. And it says what the *gradient* is
-(the derivative of the loss, by which training decides how to move each number): the transpose of the same product.
-Each row of E gets the sum of the gradients at all places where its id occurred. Words that occur often are moved
-often; a word that does not occur in a batch is not moved at all.
+The lookup is the same as a matrix product. Write the id as a vector of V numbers that are all zero, except for a one at
+the place of the id: a **one-hot** vector. Then one-hot times E is exactly the row. Nobody computes it that way, but the
+view pays off twice. It says that an embedding is a linear layer like any other. And it says what the *gradient* is (the
+derivative of the loss, by which training decides how to move each number): the transpose of the same product. Torch's
+*autograd* finds gradients by itself; here you write one by hand, once, to see what it does. Each row of E gets the sum
+of the gradients at all places where its id occurred. Words that occur often are moved often; a word that does not occur
+in a batch is not moved at all.
 """
 
 # %% [markdown]
@@ -235,8 +236,9 @@ Three details decide whether it works.
   is exactly zero and the others still sum to one. In this course, as in torch's `scaled_dot_product_attention`,
   `True` means *may look*. (Torch's older `nn.MultiheadAttention` means the opposite. Many evenings have been lost.)
 - **Range.** $e^{1000}$ is infinity. Subtracting a row's largest score from all scores of the row changes nothing in the
-  quotient and keeps every exponential at most 1. And a row in which *nothing* may be seen is 0/0. We choose zeros, as
-  torch does: who may not look sees nothing.
+  quotient and keeps every exponential at most 1. *Half precision*, numbers of 16 bits, has too few digits for such
+  sums, so they are computed in single precision (32 bits, float32). And a row in which *nothing* may be seen is 0/0. We
+  choose zeros, as torch does: who may not look sees nothing.
 """
 
 # %% [markdown]
@@ -246,10 +248,10 @@ they be without the scale? And what if the query is made ten times as long?
 
 <details><summary>Answer</summary>
 
-Scaled: 2 and 0, so the weights are $e^2/(e^2+1) = 0.88$ and 0.12. Without the scale: $e^4/(e^4+1) = 0.98$ and 0.02.
-Ten times the query: scaled scores 20 and 0, and the first weight is 1 up to nine decimals. The length of a query says
-how *picky* it is. A picky softmax hardly changes when scores change a little, so hardly any gradient flows back
-through it. That is the reason for the scale.
+Scaled: 2 and 0, so the weights are $e^2/(e^2+1) = 0.88$ and 0.12. Without the scale: $e^4/(e^4+1) = 0.98$ and 0.02. Ten
+times the query: scaled scores 20 and 0, and the first weight is 1 to eight decimals. The length of a query says how
+*picky* it is. A picky softmax hardly changes when scores change a little, so hardly any gradient flows back through it.
+That is the reason for the scale.
 </details>
 """
 
@@ -303,21 +305,20 @@ attend = stand_in(scaled_dot_product_attention)
 head_widths = [2, 4, 8, 16, 32, 64, 128, 256, 512]
 generator = torch.Generator().manual_seed(2)
 spread = {"with the scale": [], "without": []}
-gradients = {"with the scale": [], "without": []}
+slopes = {"with the scale": [], "without": []}
 for D in head_widths:
     q, k = (torch.randn(1, 1, 64, D, generator=generator) for _ in range(2))
     for label, factor in (("with the scale", 1.0), ("without", math.sqrt(D))):
-        scaled = (q * factor).requires_grad_()
-        _, weights = attend(scaled, k, k)
+        _, weights = attend(q * factor, k, k)
         entropy = -(weights * weights.clamp_min(1e-30).log()).sum(-1)
         spread[label].append(entropy.exp().mean().item())
         # The slope of a softmax with respect to its own score: weight times (1 - weight).
-        gradients[label].append((weights * (1 - weights)).sum(-1).mean().item())
+        slopes[label].append((weights * (1 - weights)).sum(-1).mean().item())
 
 fig, axes = plt.subplots(1, 2, figsize=(9.0, 3.4))
-for k_, label in enumerate(spread):
-    axes[0].plot(head_widths, spread[label], label=label, **plots.line(k_))
-    axes[1].plot(head_widths, gradients[label], label=label, **plots.line(k_))
+for index, label in enumerate(spread):
+    axes[0].plot(head_widths, spread[label], label=label, **plots.line(index))
+    axes[1].plot(head_widths, slopes[label], label=label, **plots.line(index))
 axes[0].set(xscale="log", ylim=(0, 64), xlabel="head width D", ylabel="keys that share the attention")
 axes[0].set_title("How many keys matter")
 axes[1].set(xscale="log", ylim=(0, 1), xlabel="head width D", ylabel="how much the weights react")
@@ -325,19 +326,20 @@ axes[1].set_title("How much the softmax can still learn")
 for ax in axes:
     ax.set_xticks([2, 8, 32, 128, 512], ["2", "8", "32", "128", "512"])
     ax.minorticks_off()
-axes[0].legend(loc="center left")
+axes[0].legend(loc="upper right")
 display.show(
     fig,
-    alt="Two panels over the head width from 2 to 512. With the scale about 40 of 64 keys share the attention at "
-    "every width, and the weights react strongly. Without it the number of keys falls from about 30 to nearly 1, and "
-    "the reaction of the weights falls towards zero.",
+    alt="Two panels over the head width from 2 to 512. With the scale 40 to 47 of 64 keys share the attention at "
+    "every width, and the weights react strongly. Without it the number of keys falls from about 40 to nearly 1, and "
+    "the reaction of the weights falls from nearly 1 to about 0.1.",
 )
 
 # %% [markdown]
 r"""
-**What to see.** With the scale, the head width makes no difference. Without it, wide heads look at one key and are
-deaf to changes: the sum of $w(1-w)$, by which every gradient through the softmax is multiplied, goes to zero. This is
-the reason that Vaswani et al. give for their $1/\sqrt{d_k}$ (section 3.2.1, with the variance argument in a footnote).
+**What to see.** With the scale, the head width makes hardly any difference. Without it, wide heads look at one key and
+are deaf to changes. The right panel shows the sum of $w(1-w)$: how much each weight changes with its own score. Every
+gradient through the softmax is a product with such slopes and shrinks with them. This is the reason that Vaswani et al.
+give for their $1/\sqrt{d_k}$ (section 3.2.1, with the variance argument in a footnote).
 
 Note one thing that attention does *not* know: order. Shuffle the keys together with their values and the output is the
 same. So far, a text is a bag of tokens. Exercises 5 to 7 will change that.
@@ -353,19 +355,25 @@ may look at token j. The same attention serves very different models:
 | kind | who sees what | used by |
 | --- | --- | --- |
 | `"causal"` | everything up to and including itself | GPT and nearly every chat model |
-| `"prefix"` | the first `prefix_len` tokens see each other, both ways; the rest is causal | T5's "prefix LM", GLM |
+| `"prefix"` | the first `prefix_len` tokens see each other, both ways; the rest is causal | GLM; tried for T5 |
 | `"sliding"` | the last `window` tokens, itself included | Mistral 7B (window 4,096) |
-| `"longformer"` | as sliding, and everybody after them sees the first `n_global` tokens | Longformer, as an encoder |
+| `"longformer"` | as sliding, and everybody after them sees the first `n_global` tokens | Longformer, in another form |
+
+Two words for what follows. A stack with a causal mask is a **decoder**: it can write, token after token. A stack
+without any mask, in which all tokens see each other, is an **encoder**: it reads, as BERT does, but cannot write. The
+transformer of 2017 had both, and so has T5. There the decoder also looks at the encoder's result: its queries come from
+one text, keys and values from the other, and S may differ from T (*cross-attention*). A decoder with a prefix mask
+treats the beginning as an encoder would. Nearly all models that people chat with are decoders alone.
 
 A causal model can be trained on all places of a text at once. Every token predicts its successor and cannot peek. If
 the mask leaks, if any token sees one place too far, training looks wonderful, the loss falls like a stone, and the
 model is worthless. The test for a leak is simple, and worth having in every project: change a later token; no earlier
 output may move.
 
-(Longformer's own global tokens also look ahead, since it is an encoder. Ours never do.) Many lists name Mistral and
-Longformer in one breath as "local window plus global tokens". Mistral 7B has a window and
-*no* global tokens. Far-away information reaches a token through the layers: each one passes it on by up to
-`window − 1` places.
+(Longformer is an encoder: its windows and its global tokens look ahead as well. Ours never do.) Many lists name Mistral
+and Longformer in one breath as "local window plus global tokens". The first Mistral 7B has a window and *no* global
+tokens, and later versions of it gave up the window. Far-away information reaches a token through the layers: each one
+passes it on by up to `window − 1` places.
 """
 
 # %% [markdown]
@@ -498,12 +506,13 @@ queries, keys and values, attends by itself, and the results are laid side by si
 $$\text{q, k, v} = x W_q^\top,\; x W_k^\top,\; x W_v^\top \quad\rightarrow\quad \text{split} \quad\rightarrow\quad
 \text{attend} \quad\rightarrow\quad \text{join} \quad\rightarrow\quad W_o$$
 
-Splitting costs nothing. The parameters and the multiplications are the same for 1 head and for 16; only the axes are
-arranged differently. `[B, T, H·D]` is viewed as `[B, T, H, D]`, and then the axes T and H are *swapped*. A `view`
-straight to `[B, H, T, D]` has the right shape and the wrong content: it mixes tokens.
+Splitting costs next to nothing. The matrices and their multiplications are the same for 1 head and for 16. Only the
+axes are arranged differently, and there is a table of weights for each head. `[B, T, H·D]` is viewed as `[B, T, H, D]`,
+and then the axes T and H are *swapped*. A `view` straight to `[B, H, T, D]` has the right shape and the wrong content:
+it mixes tokens.
 
-**Fewer keys than queries.** A model that writes text keeps the keys and values of all earlier tokens in memory (the
-*KV cache* of chapter 9), and for long texts this cache is larger than the model. **Multi-query attention** (Shazeer
+**Fewer keys than queries.** A model that writes text keeps the keys and values of all earlier tokens in memory (the *KV
+cache* of chapter 9), and for long texts this cache can be larger than the model. **Multi-query attention** (Shazeer
 2019) therefore has one key head and one value head for all query heads. **Grouped-query attention** (Ainslie et al.
 2023) has G of them: with H = 32 and G = 8, query heads 0 to 3 share key head 0, heads 4 to 7 share key head 1, and so
 on. Before attending, each key head is repeated H/G times *in a row*: 0 0 0 0 1 1 1 1 …, not 0 1 2 … 0 1 2 ….
@@ -587,8 +596,8 @@ that a token's keys and values take.
 
 The model is the plainest one that works: character embeddings plus position embeddings (Exercise 5 explains those),
 layers of `x + attention(norm(x))`, and a last linear layer that scores the next character. The helper `train` runs the
-usual loop: compute the loss, ask autograd for the gradients, let the optimiser AdamW take a step. Chapter 3 takes
-that loop apart.
+usual loop: compute the loss, ask autograd for the gradients, let the optimiser AdamW take a step. The *learning rate*
+says how long the steps are. Chapter 3 takes that loop apart.
 """
 
 # %% tags=["experiment"]
@@ -647,15 +656,17 @@ ax.legend()
 display.show(
     fig,
     alt="Held-out loss against the bytes of keys and values per token for MHA (512 bytes), GQA (128) and MQA (64), one "
-    "mark per run. The losses differ by a few hundredths of a nat, about as much as runs with different seeds.",
+    "mark per run. Means: "
+    + ", ".join(f"{label} {np.mean(losses):.3f}" for label, losses in losses_by_kind.items())
+    + f". Runs that differ only in the seed are up to {max(map(np.ptp, losses_by_kind.values())):.3f} apart.",
 )
 
 # %% [markdown]
 r"""
-**What to see, and what not.** An eighth of the memory, and a difference that is hardly larger than the one between two
-seeds. At this size there is nothing to lose: the task is so simple that one kind of key serves all heads. In large
-models MQA does cost some quality. In Ainslie et al. (2023, table 1), GQA with eight groups comes close to full
-multi-head attention, at nearly the speed of MQA. That is why models such as Llama 2 70B use it.
+**What to see, and what not.** MQA keeps an eighth of the numbers, and the difference in loss is hardly larger than the
+one between two seeds. A model so small, trained for so short a time, cannot tell the three apart. In large models MQA
+does cost some quality. In Ainslie et al. (2023, table 1), GQA with eight groups comes close to full multi-head
+attention, at nearly the speed of MQA. That is why models such as Llama 2 70B use it.
 
 **Experiment: watch a model learn to copy.** Here is a task that one layer of attention cannot solve. Take a few random
 symbols and repeat them again and again:
@@ -737,15 +748,14 @@ for k, (n_layers, curve) in enumerate(curves.items()):
     ax.plot(curve[:, 0], curve[:, 1], label=f"{n_layers} layer{'s' * (n_layers > 1)}, repeated part", **look)
 ax.plot(curve[:, 0], curve[:, 2], label="2 layers, first round", **(plots.line(2) | {"marker": ""}))
 ax.axhline(math.log(len(SYMBOLS)), color="#888888", linewidth=1)
-ax.text(steps, math.log(len(SYMBOLS)) + 0.08, "ln 48: pure guessing", ha="right", color="#555555", fontsize=9)
+ax.text(steps, math.log(len(SYMBOLS)) - 0.08, "ln 48: guessing", ha="right", va="top", color="#555555", fontsize=9)
 ax.set(ylim=(0, 4.6), xlabel="training steps", ylabel="loss, nats per symbol", title="The cliff")
 ax.legend(loc="center right")
 display.show(
     fig,
-    alt="Loss over training steps. The two-layer model declines slowly to about 3 nats in the first 200 steps, then "
-    "falls off a cliff to below 1 and goes on falling. The one-layer model takes the same way at first and "
-    "stays near 3. On the first round "
-    "the loss stays at the line of pure guessing.",
+    alt="Loss over training steps. The two-layer model declines slowly to about 3 nats, then falls off a cliff to "
+    f"{curves[2][-1, 1]:.1f}. The one-layer model takes the same way at first and stays near 3. On the first round the "
+    "loss stays at the line of guessing or a little above it.",
 )
 
 # %% [markdown]
@@ -756,6 +766,13 @@ dashed lines mark where an induction head must look: at the place *after* the pr
 
 # %% tags=["experiment"]
 repeat_heads = stand_in(repeat_kv)
+HEAD_WIDTH = 16  # the model's 64 numbers, shared by four heads
+
+
+def queries_and_keys(layer: nn.Module, x: Tensor) -> tuple[Tensor, Tensor]:
+    """What a layer compares: queries and keys [1, H, T, D]."""
+    q, k = (proj(x).unflatten(-1, (-1, HEAD_WIDTH)).transpose(1, 2) for proj in (layer.q_proj, layer.k_proj))
+    return q, repeat_heads(k, q.shape[1] // k.shape[1])
 
 
 @torch.no_grad()
@@ -769,12 +786,6 @@ def maps_of(model: AttentionModel, ids: Tensor) -> list[Tensor]:
         maps.append(attend(q, k, k, model.mask[:T, :T])[1][0].cpu())
         x = x + layer(norm(x), model.mask[:T, :T])
     return maps
-
-
-def queries_and_keys(layer: nn.Module, x: Tensor) -> tuple[Tensor, Tensor]:
-    """What a layer compares: queries and keys [1, H, T, D]."""
-    q, k = (proj(x).unflatten(-1, (-1, 16)).transpose(1, 2) for proj in (layer.q_proj, layer.k_proj))
-    return q, repeat_heads(k, q.shape[1] // k.shape[1])
 
 
 ROUND = 20
@@ -803,10 +814,9 @@ fig.supxlabel("place that is looked at", fontsize=10)
 fig.supylabel("place that looks", fontsize=10)
 display.show(
     fig,
-    alt="Eight attention maps of 48 by 48 places. In layer 1 at least one head has a bright diagonal just "
-    "below the main "
-    "one: each place looks at the one before it. In layer 2 one or more heads have bright diagonals exactly on the "
-    "dashed lines, where the place after the previous occurrence lies.",
+    alt="Eight attention maps of 48 by 48 places. In layer 1 at least one head has a bright diagonal just below the "
+    "main one: each place looks at the one before it. In layer 2 one or more heads have bright diagonals exactly on "
+    "the dashed lines, where the place after the previous occurrence lies.",
 )
 best = max((value, head) for head, value in enumerate(induction[1]))
 print(f"layer 2, head {best[1] + 1} puts {best[0]:.0%} of its attention on the right place, averaged over the text")
@@ -833,8 +843,8 @@ SWITCH_IDS = torch.randint(0, len(SYMBOLS), (64, ROUND), generator=generator).re
 def loss_without(off: frozenset[tuple[int, int]]) -> list[float]:
     """The mean loss at every place while some heads (layer, head) are silent."""
     kept = [layer.o_proj.weight.clone() for layer in copier.layers]
-    for layer, head in off:  # columns 16 h to 16 h + 15 of the last matrix carry what head h has found
-        copier.layers[layer].o_proj.weight[:, 16 * head : 16 * (head + 1)] = 0
+    for layer, head in off:  # these columns of the last matrix carry what the head has found
+        copier.layers[layer].o_proj.weight[:, HEAD_WIDTH * head : HEAD_WIDTH * (head + 1)] = 0
     losses = losses_at_places(copier, SWITCH_IDS[:, :-1], SWITCH_IDS[:, 1:]).mean(0).tolist()
     for layer, weight in zip(copier.layers, kept, strict=True):
         layer.o_proj.weight.copy_(weight)
@@ -845,16 +855,16 @@ head_switches(loss_without, layers=2, heads=4, new=ROUND)
 
 # %% [markdown]
 r"""
-Taking out a single head hurts, but the copying survives: several heads share each half of the work. Take away all of
-layer 1, or all of layer 2, and the loss on the repeated part is not only back where it was before the cliff. It is
-worse than pure guessing (ln 48 = 3.87), because what is left of the model relied on those heads. Neither half is worth
-anything without the other.
+Taking out a single head hurts more or less, sometimes not at all, but the copying survives: several heads share each
+half of the work. Take away all of layer 1, or all of layer 2, and the loss on the repeated part is not only back where
+it was before the cliff. It is worse than guessing (ln 48 = 3.87), because what is left of the model relied on those
+heads. Neither half is worth anything without the other.
 
 **Why this matters.** Olsson et al. (2022) found such heads in language models of many sizes. They appear in a short
 stretch of training, in which the loss curve has a visible bump, and in which the models become much better at using
 what stands earlier in the text. How much of the large models' ability to learn from examples in the prompt comes from
-them is still being studied. For small attention-only models, the paper's case is strong, as you have just seen
-for yourself.
+them is still being studied. For small models made of attention alone, the paper's evidence is strong, and you have just
+seen some of it yourself.
 """
 
 # %% [markdown]
@@ -880,7 +890,8 @@ by a fixed angle, *wherever you start*: PE(t + k) is a rotation of PE(t) that do
 **Relative** positions say the same thing differently: what matters is not where I am but how far away you are. A table
 holds one number for each distance and each head, and this number is added to the score. Shaw et al. (2018) brought up
 the idea, with whole vectors instead of numbers, and with one thrifty detail: distances beyond `max_dist` all share one
-entry. (The variant with a number per head, which you write here, is the one of T5.)
+entry. (One number per head instead of a vector, as you write it here, is the variant of T5, which puts larger distances
+together in ever wider groups.)
 """
 
 # %% [markdown]
@@ -956,14 +967,13 @@ fig.colorbar(image, ax=axes[0], shrink=0.8)
 for k, place in enumerate((20, 64, 100)):
     look = plots.line(k) | {"marker": ""}
     axes[1].plot((table @ table[place]).numpy(), label=f"with place {place}", **look)
-axes[1].set(xlabel="place", ylabel="dot product", title="Nearer is more alike")
+axes[1].set(ylim=(0, None), xlabel="place", ylabel="dot product", title="Nearer is more alike")
 axes[1].legend(loc="lower left", fontsize=9)
 display.show(
     fig,
-    alt="Left, a heat map of 128 places by 64 columns: rapid stripes in the first columns that get slower to "
-    "the right. "
-    "Right, dot products of place 20, 64 and 100 with all places: three curves of the same shape, each with its "
-    "peak of 32 at its own place, falling quickly on both sides to about half and then slowly, with ripples.",
+    alt="Left, a heat map of 128 places by 64 columns: rapid stripes in the first columns that get slower to the "
+    "right. Right, dot products of places 20, 64 and 100 with all places: three curves of the same shape, each with "
+    "its peak of 32 at its own place, falling quickly on both sides to about half and then slowly, with ripples.",
 )
 
 # %% [markdown]
@@ -1071,8 +1081,8 @@ a vector further: (0, D/2), (1, D/2 + 1), … Both are fine, since training find
 give nonsense with the other. This has cost people days. We take the **half-split** pairs, which Llama models use in
 the transformers library.
 
-**Angles in single precision.** In bfloat16 the numbers from 4,096 to 8,191 are 32 apart: 32 neighbouring places would
-have the same angle. Compute the angles in float32, whatever the type of x.
+**Angles in single precision.** In bfloat16, a common kind of half precision, the numbers from 4,096 to 8,191 are 32
+apart: 32 neighbouring places would have the same angle. Compute the angles in float32, whatever the type of x.
 """
 
 # %% [markdown]
@@ -1146,7 +1156,7 @@ check(rope_freqs, apply_rope, rope_attention)
 r"""
 **Experiment: what distance does to a score.** A key that is the very same vector as the query, at growing distance.
 Without positions their score is always the same. With RoPE it depends on the distance. We average over many random
-vectors, for two bases. The thin lines are single pairs: fast and slow clocks.
+vectors, for two bases. The thin grey lines are two single pairs, a fast and a slow clock.
 """
 
 # %% tags=["experiment"]
@@ -1158,8 +1168,7 @@ vectors = F.normalize(torch.randn(200, 1, D, generator=generator), dim=-1)
 places = torch.arange(far)
 fig, ax = plt.subplots()
 for pair in (2, 10):
-    slow = torch.cos(places * frequencies_of(D)[pair])
-    ax.plot(places, slow, color="#bbbbbb", linewidth=0.8)
+    ax.plot(places, torch.cos(places * frequencies_of(D)[pair]), color="#bbbbbb", linewidth=0.8)
 for k, base in enumerate((100.0, 10_000.0)):
     freqs = frequencies_of(D, base)
     turned = rotate(vectors.expand(200, far, D), places, freqs)  # the same vector at every place
@@ -1171,18 +1180,18 @@ ax.set(xlabel="distance, tokens", ylabel="score of a vector with itself", title=
 ax.legend()
 display.show(
     fig,
-    alt="The score of a vector with itself over the distance from 0 to 400. It starts at 1 and falls within "
-    "some tens of "
-    "tokens. With base 100 it soon swings around zero. With base 10,000 it falls more slowly and stays above zero. "
+    alt="The score of a vector with itself over the distance from 0 to 400. It starts at 1 and falls within some tens "
+    "of tokens. With base 100 it soon swings around zero. With base 10,000 it falls more slowly and stays above zero. "
     "Two thin grey cosine curves show one fast and one slow pair.",
 )
 
 # %% [markdown]
 r"""
 **What to see.** On average, equal contents fit less and less with growing distance: a gentle preference for what is
-near, the *long-term decay* of the paper's section 3.4.3. The base decides how far it reaches. Models for long texts
-raise it (Llama 3 uses 500,000). The slowest clocks have not completed a turn within the training length, and angles
-that were never seen in training are what breaks when the text gets longer. Exercise 7 shows it.
+near. (The paper derives such a *long-term decay* as an upper bound, in section 3.4.3.) The base decides how far it
+reaches. Models for long texts raise it (Llama 3 uses 500,000). The slowest clocks have not completed a turn within the
+training length, and angles that were never seen in training are what breaks when the text gets longer. Exercise 7 shows
+it.
 
 ## Exercise 7 · ALiBi: a price per token of distance  ★★ · 20 min
 
@@ -1192,8 +1201,8 @@ token of distance.
 $$\text{score}_{ij} = \frac{q_i \cdot k_j}{\sqrt D} - m_h\,(i - j)$$
 
 The slope $m_h$ differs from head to head: 1/2, 1/4, … 1/256 for eight heads, in general $2^{-8h/n}$ for head h = 1 … n.
-Some heads are short-sighted, some see far. Some summaries call this "a constant bias with a hyperparameter m". Constant
-it is only in the sense that nobody trains it: the bias grows linearly with distance, and the slopes follow from the
+Some heads are short-sighted, some see far. Some summaries call this "a constant bias with a hyperparameter m". It is
+constant only in the sense that nobody trains it. The bias grows linearly with distance, and the slopes follow from the
 number of heads. For a number n that is not a power of two, the authors take the slopes for the next smaller power of
 two, and then every second slope (the first, the third, …) of the next larger one, until there are n.
 """
@@ -1253,10 +1262,10 @@ check(alibi_slopes, alibi_bias)
 
 # %% [markdown]
 r"""
-**Experiment: train short, test long.** Four small models, equal but for their positions, are trained on stretches of 64
-characters and tested on 256. The models are the course's `GPT`, whose settings say how positions are told; you
-will build your own in Exercise 9. The window is not trained anew: it is the RoPE model, tested with a mask that lets
-each character see 64 others, as many as it knew in training.
+**Experiment: train short, test long.** Three small models, equal but for their positions, are trained on stretches of
+64 characters and tested on 256. The models are the course's `GPT`, whose settings say how positions are told; you will
+build your own in Exercise 9. The fourth curve needs no training: it is the RoPE model, tested with a mask that lets
+each character see the last 64, itself included, as many as it knew in training.
 
 <details><summary><b>Predict:</b> what happens at character 65?</summary>
 
@@ -1306,10 +1315,9 @@ ax.set_title(f"Train at {SHORT}, test at {LONG}")
 ax.legend(loc="upper left", bbox_to_anchor=(1, 1))
 display.show(
     fig,
-    alt="Held-out loss along 256 characters for models trained on 64. Up to place 64 all fall; sinusoidal "
-    "positions lie "
-    "above the others. Beyond it their curve rises, and that of RoPE does too after some tens of places, while ALiBi "
-    "and RoPE with a window of 64 stay flat. Means over the last quarter: "
+    alt="Held-out loss along 256 characters for models trained on 64. Up to place 64 all fall; sinusoidal positions "
+    "lie above the others. Beyond it their curve rises, and that of RoPE does too after some tens of places. ALiBi and "
+    "RoPE with a window of 64 stay level, apart from bumps that all curves share. Means over the last quarter: "
     + ", ".join(f"{label} {losses[-64:].mean():.2f}" for label, losses in along.items())
     + ".",
 )
@@ -1379,8 +1387,9 @@ $$y = g \cdot \frac{x - \mu}{\sqrt{\sigma^2 + \epsilon}} + b$$
 
 σ² is the mean of the squared deviations (divided by C, not by C − 1). The small ε under the root keeps a vector of
 equal numbers from becoming 0/0. No other token and no other text takes part. That is the difference from *batch
-normalisation*, whose averages run over the batch: with it a token's output would depend on its neighbours in the
-batch, on padding, on everything that comes later.
+normalisation*, which serves well in networks for images and whose averages, in training, run over the batch. With it a
+token's output would depend on its neighbours in the batch, on how texts are filled up to equal length, and on tokens
+that come later: a leak that no mask would stop.
 
 **RMSNorm** (Zhang and Sennrich 2019) leaves out the mean and the shift: x divided by the root of its mean square, times
 a gain. It is a little cheaper, works as well, and is what Llama and most recent models use.
@@ -1396,10 +1405,10 @@ with means over the C channels. The gradients of g and b are sums over all token
 
 **The block.** A transformer layer has two halves: attention, in which tokens exchange information, and the **MLP**, a
 small network (wider, nonlinear, back) that works on each token by itself. Each half *adds* its result to x. This
-**residual connection** gives every layer a short way to the input and every gradient a short way back. Where does the
-norm go? The original transformer normalised after adding (*post-norm*): `x = norm(x + f(x))`. GPT-2 and nearly all
-later models normalise what goes into f and leave the sum alone (*pre-norm*): `x = x + f(norm(x))`, with one more norm
-after the last layer.
+**residual connection** gives every layer a short way to the input and every gradient a short way back. The vector that
+runs through all layers, and to which they add, is called the *residual stream*. Where does the norm go? The original
+transformer normalised after adding (*post-norm*): `x = norm(x + f(x))`. GPT-2 and nearly all later models normalise
+what goes into f and leave the sum alone (*pre-norm*): `x = x + f(norm(x))`, with one more norm after the last layer.
 """
 
 # %% [markdown]
@@ -1450,8 +1459,8 @@ def layer_norm_backward(grad_out: Tensor, x: Tensor, g: Tensor, eps: float = 1e-
     normed = centred / root
     h = grad_out * g
     dx = (h - h.mean(-1, keepdim=True) - normed * (h * normed).mean(-1, keepdim=True)) / root
-    leading = tuple(range(x.ndim - 1))
-    return dx, (grad_out * normed).sum(leading), grad_out.sum(leading)
+    rows = (-1, x.shape[-1])  # all vectors, however many axes come before theirs
+    return dx, (grad_out * normed).reshape(rows).sum(0), grad_out.reshape(rows).sum(0)
     ### END SOLUTION
 
 
@@ -1522,16 +1531,17 @@ check(layer_norm, layer_norm_backward, rms_norm, Block)
 r"""
 **Experiment: the same layers, two orders.** Twelve of your blocks. First, before any training, we look at the gradient
 that reaches the MLP of each layer. Then we train for a short time, with and without a *warm-up* (the learning rate
-rises from zero during the first steps), and do the same with two layers. All matrices start with Xavier's rule, as in
-the paper whose figure this repeats: random numbers of such a size that a layer's output is about as large as its
-input.
+rises in small steps from nearly zero, here during the first half of the run), and do the same with two layers. All
+matrices start with Xavier's rule, as in the paper whose figure the left picture repeats: random numbers of such a size
+that a layer's output is about as large as its input. For the training runs they start at 0.7 of that size. (At full
+size, and with so few steps, the twelve post-norm layers got stuck at 3.3 nats with and without the warm-up.)
 
 <details><summary><b>Predict:</b> which of the two orders has its largest gradients where, and which one needs the
 warm-up?</summary>
 
-Post-norm: the largest gradients are near the output, so the first steps tear at the last layers, and a warm-up
-helps. Pre-norm: the gradients get *smaller* towards the output, and no warm-up is needed. This is the argument of
-Xiong et al. (2020).
+Post-norm: the largest gradients are near the output, so long first steps upset the last layers, and a warm-up helps.
+Pre-norm: the gradients get *smaller* towards the output, and no warm-up is needed. This is the argument of Xiong et al.
+(2020).
 </details>
 """
 
@@ -1581,7 +1591,7 @@ class Deep(nn.Module):
 
 ORDERS = {True: "pre-norm", False: "post-norm"}
 gradient_by_layer = {}
-sample = [ids.to(DEVICE) for ids in windows(DATA[:SPLIT], 32, 32, torch.Generator().manual_seed(1))]
+sample = windows(DATA[:SPLIT], 32, 32, torch.Generator().manual_seed(1))
 for pre, label in ORDERS.items():
     norms = []
     for seed in range(3):
@@ -1632,9 +1642,8 @@ axes[1].set(ylim=(2, 3.7), ylabel="training loss, nats", title=f"After {steps} s
 axes[1].legend(loc="upper left", ncols=2)
 display.show(
     fig,
-    alt="Left, gradient norms by layer before training: falling from the first to the last layer for "
-    "pre-norm, rising for "
-    "post-norm; the lines cross. Right, training losses: "
+    alt="Left, gradient norms by layer before training: falling from the first to the last layer for pre-norm, rising "
+    "with some ups and downs for post-norm; the lines cross. Right, training losses: "
     + "; ".join(
         f"{ORDERS[pre]}, {depth} layers, {'with' if warm else 'without'} warm-up: {value:.2f}"
         for (depth, pre, warm), value in final.items()
@@ -1645,10 +1654,12 @@ display.show(
 # %% [markdown]
 r"""
 **What to see, and what not.** The left picture is the reason, the right one the consequence. Twelve post-norm layers
-without a warm-up fall far behind. With a warm-up most of the gap closes. Pre-norm does not need one. With *two* layers
-the order hardly matters. So "pre-norm is better" is too simple. What it buys is peace: it trains at almost any depth
-without much care. (One seed each, and few steps. In other runs for this chapter the size of the gap changed a good
-deal from seed to seed, its direction did not.)
+without a warm-up fall behind. With it, the larger part of the gap closes. Pre-norm does not need one: here it even
+loses a little by it, since in a short run a warm-up is time spent on small steps. With *two* layers the order makes no
+difference, and some experiments with few layers find post-norm slightly ahead. So "pre-norm is all you need" is too
+simple. What it buys is a model that trains at almost any depth without much care. (At the quick size this is one seed
+each, and few steps. With three seeds, the distance between the two orders at twelve layers without a warm-up was 0.1 to
+0.6 nats, always in this direction.)
 """
 
 # %% [markdown]
@@ -1668,6 +1679,12 @@ Two habits of GPT-2 belong to it.
   into unlearning it. (The default of `nn.Embedding`, standard deviation 1, does just that when weights are tied.)
 - **Divide what is added.** 2L sublayers add to the same vector, and the sum of 2L random contributions grows like
   $\sqrt{2L}$. The last matrix of each sublayer (`o_proj` and `mlp.down`) therefore starts smaller by that factor.
+
+Two parts have not been named yet. The bend in the MLP is **GELU**: x times the probability that a standard normal
+number lies below x, a smooth form of "keep what is positive". And **dropout**: in training, each number is set to zero
+with probability p, the others are divided by 1 − p, and in use nothing happens. GPT-2 was trained with it. The largest
+models are usually trained without: they see most of their texts only once, and so have little chance to learn them by
+heart.
 
 **Counting.** Whoever builds models must be able to count them. Parameters: a table of V × C, positions, and in each
 block 4C² for the attention and 8C² for the MLP, plus biases and norms. Arithmetic: a matrix of n numbers costs n
@@ -1762,12 +1779,12 @@ class GPT(nn.Module):
     Built from your Block (pre-norm), causal_attention, MLP and LayerNorm, under these names:
     token_embedding and position_embedding (nn.Embedding), blocks (nn.ModuleList; in each of them attention, with its
     q_proj, k_proj, v_proj and o_proj, mlp, norm1 and norm2), final_norm. There is no module for the head: logits are
-    products with token_embedding.weight. A mask is not a weight: keep it out of the state dict (make it when it is
-    needed, or register_buffer(..., persistent=False)).
+    products with token_embedding.weight. A mask is not a weight: keep it out of state_dict(), the dictionary of all
+    weights (make it when it is needed, or register_buffer(..., persistent=False)).
 
     Attention is causal. Dropout, with probability cfg.dropout if cfg has that attribute, follows the sum of the two
-    embeddings, in training only. All matrices and embeddings start with standard deviation 0.02 (o_proj and mlp.down
-    with 0.02 / sqrt(2 n_layers)), biases with zero.
+    embeddings, in training only. New tensors, such as the places, are made on the device of ids. All matrices and
+    embeddings start with standard deviation 0.02 (o_proj and mlp.down with 0.02 / sqrt(2 n_layers)), biases with zero.
 
     >>> from types import SimpleNamespace
     >>> model = GPT(SimpleNamespace(vocab_size=65, context_length=8, n_layers=2, n_heads=2, d_model=16))
@@ -1871,8 +1888,8 @@ the vocabulary shrinks: a small model is to a large part a dictionary.
 
 **Experiment: foreign weights in your class.** Now the acid test. We let the `transformers` library make a GPT-2 with
 random weights (another team's code, another layout: its matrices are transposed, and queries, keys and values are one
-matrix), rename the weights, load them into *your* `GPT`, and compare the logits. If a single detail is off, the
-variant of GELU, the place of a norm, the order of the heads, the picture on the right is a cloud.
+matrix), rename the weights, load them into *your* `GPT`, and compare the logits. If a detail such as the place of a
+norm or the order of the heads is off, the picture is a cloud.
 
 If a real GPT-2 is on this machine, it is used too: in the cache of `transformers`, or in a folder that the environment
 variable `COURSE_GPT2` names. Nothing is downloaded.
@@ -1932,21 +1949,28 @@ if GPT2LMHeadModel is not None:
         ax.text(0.03, 0.93, f"largest difference {worst:.1e}", transform=ax.transAxes, fontsize=9)
     display.show(
         fig,
-        alt="Scatter plot of the logits of the transformers library against those of the student's class: "
-        "all points lie on "
-        f"the diagonal. The largest difference is {worst:.1e}.",
+        alt="Scatter plot of the logits of the transformers library against those of your class. All points lie on the "
+        f"diagonal if the two agree. The largest difference is {worst:.1e}.",
     )
 
 # %% [markdown]
 r"""
-**Experiment: train it, and change a part.** Your GPT on the language reference, for a short time. Beside it, the
-course's GPT twice: once in the same style, once in the style of Llama (RMSNorm, SwiGLU, RoPE, no biases). SwiGLU has
-three matrices instead of two, so it is made narrower, by a factor of 2/3, to have the same number of parameters.
+**Experiment: train it, and change some parts.** Your GPT on the language reference, for a short time. Beside it, the
+course's GPT twice: once in the same style, once in the style of Llama (RMSNorm, SwiGLU, RoPE, no biases).
+
+**SwiGLU** (Shazeer 2020) is an MLP with a gate. Two matrices widen x, $W_g$ and $W_u$, and the first decides how much
+of the second passes:
+
+$$\mathrm{SwiGLU}(x) = W_d \left( \mathrm{silu}(W_g x) \odot W_u x \right), \qquad
+\mathrm{silu}(z) = \frac{z}{1 + e^{-z}}$$
+
+($\odot$ multiplies number by number.) That makes three matrices instead of two, so they are made narrower, by a factor
+of 2/3, to keep the number of parameters.
 
 <details><summary><b>Predict:</b> how large is the difference between the two styles?</summary>
 
-Two of the three curves belong to the same architecture, so their distance is what chance can do. RoPE usually gives a
-visible gain in such short runs; the other changes are too small to be seen here.
+Two of the three curves belong to the same architecture, so their distance is what chance can do. In short runs the
+Llama style ends a little lower, by some hundredths of a nat. One run cannot say which of the four changes did it.
 </details>
 """
 
@@ -1975,26 +1999,25 @@ for k, (name, make) in enumerate(models.items()):
 
 fig, ax = plt.subplots()
 for k, (name, losses) in enumerate(small_losses.items()):
-    smooth = np.convolve(losses, np.ones(10) / 10, mode="valid")
+    smooth = [np.mean(losses[max(0, step - 9) : step + 1]) for step in range(steps)]  # the last ten, at most
     n = sum(p.numel() for p in trained[name].parameters())
-    ax.plot(np.arange(len(smooth)) + 10, smooth, label=f"{name}: {n:,} parameters", **(plots.line(k) | {"marker": ""}))
+    ax.plot(smooth, label=f"{name}: {n:,} parameters", **(plots.line(k) | {"marker": ""}))
 ax.axhline(math.log(V), color="#888888", linewidth=1)
 ax.text(steps, math.log(V) - 0.12, f"ln {V}: knows nothing", ha="right", va="top", fontsize=9, color="#555555")
 ax.set(xlabel="training steps", ylabel="loss, nats per character", title="Three small GPTs")
 ax.legend()
 display.show(
     fig,
-    alt="Three loss curves that start at the line of ln V and fall to about 2 nats. The two GPT-2 style "
-    "models lie on top of "
-    "each other, the Llama style model falls somewhat faster. Final losses: "
+    alt="Three loss curves that start at the line of ln V and fall, steeply at first. The two models in the style of "
+    "GPT-2 stay close together; the one in the style of Llama takes another way to a similar end. Final losses: "
     + ", ".join(f"{name} {np.mean(losses[-10:]):.2f}" for name, losses in small_losses.items())
     + ".",
 )
 
 # %% [markdown]
 r"""
-The loss starts at ln V, as it should, and falls. What does a model of two nats per character write? Each character is
-drawn from its probabilities, and appended, and so on:
+The loss starts at ln V, as it should, and falls. What does such a model write? Each character is drawn from its
+probabilities, and appended, and so on:
 """
 
 # %% tags=["experiment"]
@@ -2017,8 +2040,13 @@ for name in ("your GPT", "the course's, Llama style"):
 
 # %% [markdown]
 r"""
-Letters in a believable order, here and there a short word, brackets, quotes and line breaks, and not a trace of sense.
-That is what two hundred steps on two hundred kilobytes buy. Chapter 3 gives the model a real training.
+After the two hundred steps of the quick size: letters in a believable order, here and there a short word, brackets,
+quotes and line breaks, and not a trace of sense. Chapter 3 gives the model a real training.
+
+**Choices of one large model.** PaLM (Chowdhery et al. 2022) shows how such parts are put together: a decoder with
+SwiGLU, multi-query attention, RoPE, tied embeddings and no biases. It also has *parallel layers*. Attention and MLP
+read the same normalised vector and are added together, $x + \mathrm{attention}(\mathrm{norm}(x)) +
+\mathrm{mlp}(\mathrm{norm}(x))$, so that their matrix products can be done at once. You have every part of it now.
 """
 
 # %% [markdown]
@@ -2041,8 +2069,8 @@ and a **running output** o that is not yet divided. For each new block of scores
 $$m' = \max(m, \max s), \qquad l' = e^{m - m'}\, l + \sum e^{s - m'}, \qquad o' = e^{m - m'}\, o + e^{s - m'}\, V$$
 
 When a larger maximum turns up, what has been collected so far is scaled down by $e^{m - m'}$: the sum *and* the output.
-At the end, o/l is the result. Not an approximation: the same numbers, up to rounding. And no tensor in the whole
-computation is larger than the inputs or one block of scores.
+At the end, o/l is the result. This is no approximation: the numbers are the same, up to rounding. And no tensor in the
+whole computation is larger than the inputs or one block of scores.
 """
 
 # %% [markdown]
@@ -2143,7 +2171,7 @@ rows = []
 with largest_tensor() as seen:
     exact, _ = attend(q[None, None], k[None, None], v[None, None])
 rows.append(["Exercise 2", "", 0.0, seen.elements])
-for block in (1, 16, 64, 100, 300):
+for block in (10, 16, 64, 100, 300):
     with largest_tensor() as seen:
         out = tiles(q, k, v, block)
     rows.append(["in tiles", block, (out - exact[0, 0]).abs().max().item(), seen.elements])
@@ -2173,19 +2201,19 @@ ax.set_title("Traffic between the chip and the large memory, one head")
 ax.legend(fontsize=9)
 display.show(
     fig,
-    alt="Numbers moved against the number of tokens, both logarithmic. Standard attention and the tiled "
-    "versions all grow "
-    "with the square of the length. For long texts the tiled lines lie below the standard one, by a factor of about "
-    "1.3, 5 and 20 for a small, a middle and a large chip. Two stars mark counted runs and lie on their lines.",
+    alt="Numbers moved against the number of tokens, both logarithmic. For long texts standard attention and the "
+    "tiled versions all grow with the square of the length, and the tiled lines lie below the standard one, by a "
+    "factor of about 1.3, 5 and 20 for a small, a middle and a large chip. Two stars mark counted runs and lie on "
+    "their lines.",
 )
 
 # %% [markdown]
 r"""
 **What to see.** Tiles change no result: the differences are rounding. The traffic still grows with the square of the
-length, since every query must meet every key. But it is divided by about M/D²: the larger the chip's memory, the less
-often must the output be carried back and forth. For short texts or a small chip there is nothing to gain. (Later
-versions turn the loops around, queries outside and keys inside, so that the output is written only once. The inner
-step is yours.)
+length, since every query must meet every key. But it shrinks in proportion to M/D² (here by about a third of that
+number): the larger the chip's memory, the less often must the output be carried back and forth. For short texts or a
+small chip there is little to gain. (Later versions turn the loops around, queries outside and keys inside, as your
+function does, so that the output is written only once.)
 
 What you wrote is the *algorithm*. On a processor it is slower than one large matrix product, because Python drives the
 loops. On a GPU the same loop runs as one program, a *kernel*. The course's `flash_attention` has one, written in
@@ -2199,12 +2227,15 @@ r"""
 **Idea.** A larger model knows more and costs more per token, because every token meets every weight. A **mixture of
 experts** (MoE) breaks that link. In place of one MLP a layer has E of them, the *experts*, and a small *router*, a
 matrix that gives each token E scores and sends it to the best k. The layer holds E times the parameters, and a token
-pays for k.
+pays for k. So two numbers describe such a model: all its parameters, which have to fit into memory, and the *active*
+ones, which a token meets. DeepSeek-V3 has 671 billion, of which 37 billion are active. ST-MoE has 269 billion and costs
+about as much arithmetic as an ordinary, *dense* model of 32 billion.
 
 *The gate.* With softmax probabilities p over all experts, the token's result is the sum of its experts' outputs, each
 times a weight, the gate. For k > 1 the k probabilities are divided by their sum (Mixtral). For k = 1 they are **not**
 (Switch Transformer): the gate would always be p/p = 1, a constant, and a constant has no gradient. The router would
-never learn.
+learn nothing from the task. (Shazeer et al. 2017, with whom the present form began, also added noise to the scores
+before choosing, so that other experts get a chance.)
 
 *Capacity.* On real hardware the experts are worked on together, as one block `[E, capacity, C]`, so each has room for
 a fixed number of tokens:
@@ -2213,8 +2244,8 @@ $$\text{capacity} = \left\lceil \text{factor} \cdot \frac{k \cdot N}{E} \right\r
 
 The *capacity factor* is the room around the fair share. (It is often described as "the number of tokens that an expert
 can take". That is the capacity. The factor multiplies it.) If too many tokens want the same expert, the later ones are
-**dropped**: for them this layer adds nothing, and the residual connection carries them on unchanged. All first choices
-are served before any second choice.
+**dropped**: that expert adds nothing for them. With k = 1 the residual connection then carries the token on unchanged.
+All first choices are served before any second choice.
 
 *Fairness.* Left to itself, the router ruins itself. An expert that happens to be chosen more often learns more, gets
 better, and is chosen still more often, until others are never chosen at all: *dead experts*. The **load-balancing
@@ -2224,8 +2255,9 @@ $$L_{\text{balance}} = E \sum_{i=1}^{E} f_i\, P_i$$
 
 f is the share of the assignments that go to expert i: a count, and counts have no gradient. P is the mean probability
 of expert i: through it the gradient flows. Frequent experts are made less probable. When all is even, the loss is 1.
-A second loss keeps the router's scores small, so that half precision does not upset it: the **router z-loss** of
-ST-MoE, the mean of $(\log \sum_i e^{z_i})^2$.
+(DeepSeek-V3 mostly does without such a loss: it adds to each expert's score, for the choice alone, a number that is
+lowered while the expert is too busy.) A second loss keeps the router's scores small, so that half precision does not
+upset it: the **router z-loss** of ST-MoE, the mean of $(\log \sum_i e^{z_i})^2$, with a weight of 0.001.
 """
 
 # %% [markdown]
@@ -2254,10 +2286,8 @@ def route_topk(logits: Tensor, k: int) -> tuple[Tensor, Tensor]:
     (tensor([[1]]), tensor([[0.6652]]))
     """
     ### BEGIN SOLUTION
-    gate, idx = logits.softmax(-1).topk(k, dim=-1)
-    if k > 1:
-        gate = gate / gate.sum(-1, keepdim=True)
-    return idx, gate
+    best, idx = logits.topk(k, dim=-1)  # of the scores: small probabilities would all be rounded to zero
+    return idx, best.softmax(-1) if k > 1 else logits.softmax(-1).gather(-1, idx)
     ### END SOLUTION
 
 
@@ -2354,7 +2384,8 @@ check(route_topk, capacity, dispatch, combine, load_balance_loss, router_z_loss)
 r"""
 **Experiment: starving experts.** Tokens of sixteen kinds, in very different numbers: nearly half are of one kind. Each
 kind has a linear map of its own, which the layer has to learn. Eight small experts with k = 1 share the work. We train
-twice from the same start, without and with the balance loss (weight 0.3), at capacity factor 1.25.
+twice from the same start, without and with the balance loss, at capacity factor 1.25. (Its weight is 0.3 here, to have
+an effect in few steps. The Switch Transformer uses 0.01.)
 
 <details><summary><b>Predict:</b> how evenly will the load be spread in each case, and what will that do to the
 error?</summary>
@@ -2449,12 +2480,16 @@ display.show(
 
 # %% [markdown]
 r"""
-**What to see.** Without the balance loss three experts do three quarters of the work, others are hardly used, and
-almost a third of the tokens finds no room. With it the load comes close to the dashed line of the fair share, fewer
-tokens are dropped, and the error is lower, because a dropped token is a token without a layer. (ST-MoE recommends a
-capacity factor of 1.25 in training with k = 2, and a larger one, 2.0, in evaluation.) What the experts specialise in
-is another matter. Zoph et al. found clear topics in encoders and none in decoders. Our tokens have kinds by
-construction, so this experiment cannot say anything about it.
+**What to see.** At the quick size, without the balance loss, three experts do three quarters of the work, two are
+hardly used, and almost a third of the tokens finds no room. With it the load comes closer to the dashed line of the
+fair share, few tokens are dropped, and the error is lower, also because a dropped token is a token without a layer.
+(Our router is small and has only 250 steps; in long training unused experts can die for good.) ST-MoE recommends k = 2
+with a capacity factor of 1.25 in training. At evaluation the factor can be changed, and more room, such as 2.0, drops
+fewer tokens. The same paper warns that sparse models overfit more easily when they are trained further on little data.
+
+What the experts specialise in is another matter. Zoph et al. found experts for kinds of tokens, such as punctuation or
+names, in the encoder, and hardly any such pattern in the decoder. Our tokens have kinds by construction, so this
+experiment cannot say anything about it.
 """
 
 # %% [markdown]
@@ -2572,13 +2607,13 @@ r"""
 **Experiment: what it costs, and what it forgets.** Left: the memory that must be kept for the next token, after T
 tokens (one layer, four heads of width 64, two bytes a number). Middle: the time for one more token on this machine,
 with the course's step functions. Right, the price: T random pairs of key and value are stored, and one of the keys is
-asked for. How similar (cosine) is the answer to the stored value? Nothing is trained here; softmax gets keys of length
-√D·2.
+asked for. How similar (cosine) is the answer to the stored value? Nothing is trained here; all keys have length 2√D,
+which makes the softmax picky.
 
 <details><summary><b>Predict:</b> a state of 32 × 32 numbers. How many pairs can it hold?</summary>
 
 A matrix of rank 32 cannot keep more than about 32 pairs apart, and with random keys it blurs earlier. Softmax attention
-keeps them all, because it keeps them all.
+finds them all, because it keeps them all.
 </details>
 """
 
@@ -2649,11 +2684,9 @@ axes[2].minorticks_off()
 axes[0].legend()
 display.show(
     fig,
-    alt="Three panels. Memory to keep: softmax grows in proportion to the tokens, linear attention and RWKV "
-    "stay flat. Time "
-    "for one token: softmax grows with the length, the others stay flat. Similarity of "
-    "the answer to the stored value: softmax stays near 1 up to 256 pairs, linear attention falls from about 0.9 "
-    "with two pairs to nearly 0.",
+    alt="Three panels. Memory to keep: softmax grows in proportion to the tokens, linear attention and RWKV stay flat. "
+    "Time for one token: softmax grows with the length, the others stay flat. Similarity of the answer to the stored "
+    "value: softmax stays near 1 up to 256 pairs, linear attention falls from about 0.9 with two pairs to below 0.1.",
 )
 
 # %% [markdown]
@@ -2683,12 +2716,14 @@ the last state depends on an early input. By the chain rule that is a product of
 $$\frac{\partial h_T}{\partial x_t} = \left( \prod_{s=t+1}^{T} \mathrm{diag}(1 - h_s^2)\, W_h \right)
 \mathrm{diag}(1 - h_t^2)\, W_x$$
 
-A product of many similar matrices shrinks or grows exponentially: **vanishing** or **exploding** gradients (Hochreiter
-1991; Bengio et al. 1994; Pascanu et al. 2013). Exploding can be cured: if the gradient is too long, it is cut to a
-fixed length (*clipping*), which keeps its direction. Vanishing cannot. What is gone is gone. The **LSTM** (Hochreiter
-and Schmidhuber 1997) added a memory cell that is carried along by *addition* and a gate close to 1, a residual
-connection through time. Attention removes the path altogether. The last token looks at the first one directly, and
-their distance in the computation is one step.
+(The factors stand in the order of time, the latest on the left.) A product of many similar matrices shrinks or grows
+exponentially: **vanishing** or **exploding** gradients (Hochreiter 1991; Bengio et al. 1994; Pascanu et al. 2013).
+Exploding can be cured: if the gradient is too long, it is cut to a fixed length (*clipping*), which keeps its
+direction. Vanishing cannot be cured like that: what is gone cannot be scaled up again. The **LSTM** (Hochreiter and
+Schmidhuber 1997) has a memory cell to which each step *adds*, a residual connection through time; a *forget gate*
+between 0 and 1 (Gers et al. 2000) says how much of it is carried on. The **GRU** (Cho et al. 2014) is a simpler
+relative. Attention removes the path altogether. The last token looks at the first one directly, and their distance in
+the computation is one step.
 
 **The measurement.** For a sequence x of shape [T, C] and any model that maps it to outputs [T, H], take the last output
 and compute its derivative with respect to *each input*. That is a matrix of H × C numbers for each place t. Report its
@@ -2817,7 +2852,7 @@ for index, (name, make) in enumerate(MODELS.items()):
     mean = torch.stack(norms).mean(0).flip(0)  # by distance from the end
     ax.plot((mean / mean[:5].mean()).numpy(), label=name, **(plots.line(index) | {"markevery": 12}))
 ax.set(
-    yscale="log", ylim=(1e-7, 1e3), xlabel="distance of the input from the end", ylabel="norm, relative to the nearest"
+    yscale="log", ylim=(1e-9, 1e2), xlabel="distance of the input from the end", ylabel="norm, relative to the nearest"
 )
 ax.set_title("What the last state knows about earlier inputs")
 ax.legend(loc="upper left", bbox_to_anchor=(1, 1))
@@ -2825,7 +2860,8 @@ display.show(
     fig,
     alt="Relative gradient norms on a logarithmic axis over distances from 0 to 99. The RNN with factor 0.9 falls in a "
     "straight line, below a millionth; with factor 1 it falls more slowly; with 1.2 it stays level. The LSTM with "
-    "forget bias 1 falls most steeply, with forget bias 5 it stays level. Attention is flat.",
+    "forget bias 1 falls most steeply, with forget bias 5 it stays level. Attention is flat, except that the last "
+    "input itself counts somewhat more.",
 )
 
 # %% [markdown]
@@ -2845,9 +2881,9 @@ r"""
 **Idea.** Nothing in a transformer knows that its tokens are words. Dosovitskiy et al. (2021) cut an image into squares
 of P × P pixels, took each square as a token, and trained an ordinary transformer on them: the **vision transformer**,
 ViT. An image of H × W pixels with C channels becomes (H/P)·(W/P) vectors of C·P·P numbers, in *reading order*: left to
-right, top to bottom. The numbers inside a patch are ordered like the weights of a convolution: channel by channel, and
-row by row in each of them. Then one linear layer turns patches into embeddings, and that is the same as a convolution
-with kernel and stride P.
+right, top to bottom. The numbers inside a patch are ordered colour channel by colour channel, and row by row in each of
+them. Then one linear layer turns patches into embeddings. That is the same as a *convolution*, a small filter that
+slides over the image, of P × P pixels and with steps of P pixels.
 
 The whole exercise is one `reshape`, one `permute`, one `reshape`, in each direction. It is here because this is the
 most common place to get axes wrong without noticing. A `reshape` alone gives the right shape and cuts the image into
@@ -2914,10 +2950,9 @@ pixels along a row instead of squares.
 <details><summary><b>Predict:</b> the wrong cut loses no pixel, it only mixes them up, always in the same way. How much
 does it hurt?</summary>
 
-Not at all. In this task it even helps: a strip shows how wide a shape is in one row, and that is what tells these
-five apart. The loss will never tell you that your patches are wrong. You find out when you load weights that somebody
-else has trained with the right ones. The last number of the experiment is such a case: trained on squares, tested on
-strips.
+It does not hurt here. After a short training it is even ahead, perhaps because a strip shows how wide a shape is in one
+row. The loss will never tell you that your patches are wrong. You find out when you load weights that somebody else has
+trained with the right ones. The last number of the experiment is such a case: trained on squares, tested on strips.
 </details>
 """
 
@@ -2998,18 +3033,16 @@ fig = plt.figure(figsize=(9.6, 2.9))
 grid = fig.add_gridspec(2, 7, width_ratios=[1, 1, 1, 1, 1, 0.3, 5.2])
 for column in range(5):
     index = int((label == column).nonzero()[0])
-    for row, picture in enumerate((images[index, 0], images[index, 0])):
+    whole = images[index, 0].cpu()
+    in_patches = torch.full((SIDE + 10, SIDE + 10), torch.nan)  # as the transformer gets it: patches, with gaps
+    for n, patch in enumerate(cut_up(images[index : index + 1], PATCH)[0].cpu()):
+        top, left = (n // 6) * (PATCH + 2), (n % 6) * (PATCH + 2)
+        in_patches[top : top + PATCH, left : left + PATCH] = patch.view(PATCH, PATCH)
+    for row, picture in enumerate((whole, in_patches)):
         ax = fig.add_subplot(grid[row, column])
-        if row:  # the same image as the transformer gets it: patches with gaps
-            shown = torch.full((SIDE + 10, SIDE + 10), torch.nan)
-            for n, patch in enumerate(cut_up(images[index : index + 1], PATCH)[0]):
-                top, left = (n // 6) * (PATCH + 2), (n % 6) * (PATCH + 2)
-                shown[top : top + PATCH, left : left + PATCH] = patch.view(PATCH, PATCH).cpu()
-            picture = shown
-        ax.imshow(picture.cpu().numpy(), cmap="gray", vmin=-0.2, vmax=1.2)
+        ax.imshow(picture.numpy(), cmap="gray", vmin=-0.2, vmax=1.2)
         ax.axis("off")
-        if not row:
-            ax.set_title(SHAPES[column], fontsize=9, fontweight="normal")
+        ax.set_title("" if row else SHAPES[column], fontsize=9, fontweight="normal")
 ax = fig.add_subplot(grid[:, 6])
 for index, (name, (losses, accuracy)) in enumerate(learned.items()):
     smooth = np.convolve(losses, np.ones(15) / 15, mode="valid")
@@ -3019,8 +3052,8 @@ ax.set(ylim=(0, None), xlabel="training steps", ylabel="loss, nats")
 ax.legend(fontsize=9, loc="lower left")
 display.show(
     fig,
-    alt="Left, one example of each shape, and below it the same picture cut into 36 patches. Right, the "
-    "training losses. "
+    alt="Left, one example of each shape, and below it the same picture cut into 36 patches. Right, the training "
+    "losses. "
     + " ".join(f"With {name} {accuracy:.0%} of new images are recognised." for name, (_, accuracy) in learned.items())
     + " A line marks the loss of guessing, ln 5.",
 )
@@ -3028,11 +3061,11 @@ print(f"trained on squares, tested on strips: {mixed_up:.0%} right (guessing: 20
 
 # %% [markdown]
 r"""
-**What to see.** The machine that read text now sees pictures, and nothing in it has changed but the first layer. And a
-falling loss is no proof that the first layer is right: a fixed mix-up of pixels is just another language to learn.
-Only a test like the one above tells. The model is not a *good* way to see five shapes: a small convolutional network
-would learn this faster. ViT overtook convolutions only with very large sets of images. What the transformer offers is
-not an advantage on a small task but one architecture for all kinds of data.
+**What to see.** The machine that read text now sees pictures. Only its ends have changed: patches instead of
+embeddings, no mask, one answer. And a falling loss is no proof that the patches are right: a fixed mix-up of pixels is
+just another language to learn. Only a test like the last one tells. The price is data: ViT overtook the best
+convolutional networks only after training on very large sets of images. What the transformer offers is not an advantage
+on a small task. It is one architecture for all kinds of data.
 """
 
 # %% [markdown]
@@ -3093,12 +3126,12 @@ each windowed layer adds at most window - 1 places. So some layers must see ever
 a question on page 90 only through dozens of steps.
 
 Positions are the hard part. In the picture "train at 64, test at 256" RoPE failed some way behind the trained length
-and ALiBi did not. But ALiBi was no better than a window of 64. It did not break, and it did not use the far text
+and ALiBi did not. But ALiBi was no better than a window of 64. It did not break, but it had no use for the far text
 either. For contracts the far text is the point. So I would take RoPE, raise its base, and go on training on long texts
 for a short time at the end.
 
-Tiles, because a single head would otherwise hold 60,000 x 60,000 scores, 3.6 billion numbers. The counted traffic
-showed that standard attention moves the square of the length through slow memory, and tiles change no result.
+Tiles, because a single head would otherwise hold 60,000 x 60,000 scores, 3.6 billion numbers. The counted traffic was
+several times smaller with them, and the table of differences showed that they change no result.
 
 No experts: they save arithmetic, not memory, and one GPU has to hold them all.
 
@@ -3124,27 +3157,36 @@ r"""
   Section 2 of the latter has the window, the span over all layers, and no global tokens.
 - **Shaw et al. 2018**, *Self-Attention with Relative Position Representations* (arXiv 1803.02155). Section 3.2: the
   clipping. Look for where the vectors are added: to keys, and also to values.
+- **Raffel et al. 2020**, *Exploring the Limits of Transfer Learning with a Unified Text-to-Text Transformer* (T5, arXiv
+  1910.10683). Encoder, decoder and prefix compared, with their masks drawn side by side.
+- **Haviv et al. 2022**, *Transformer Language Models without Positional Encodings Still Learn Positional Information*
+  (arXiv 2203.16634). Look for how they show that such models know where they are.
 - **Su et al. 2021**, *RoFormer* (arXiv 2104.09864). Equation 34 is the form that is computed; section 3.4.3 has the
   decay. Look for which numbers it pairs.
 - **Press et al. 2022**, *Train Short, Test Long* (arXiv 2108.12409). Figure 1, and appendix B, which asks where the
   gain comes from.
 - **Ba et al. 2016**, *Layer Normalization* (arXiv 1607.06450); **Zhang, Sennrich 2019**, *Root Mean Square Layer
   Normalization* (arXiv 1910.07467); **Xiong et al. 2020**, *On Layer Normalization in the Transformer Architecture*
-  (arXiv 2002.04745). In the last one, compare the figures of gradient norms with your left picture in Exercise 8.
+  (arXiv 2002.04745). In the last one, compare the figures of gradient norms with your left picture in Exercise 8. For
+  batch normalisation: **Ioffe, Szegedy 2015** (arXiv 1502.03167), and **Santurkar et al. 2018**, *How Does Batch
+  Normalization Help Optimization?* (arXiv 1805.11604).
 - **Radford et al. 2019**, *Language Models are Unsupervised Multitask Learners* (GPT-2). Section 2.3 is the whole
   architecture in one paragraph. Look for the factor $1/\sqrt N$, and for what N is.
 - **Shazeer 2020**, *GLU Variants Improve Transformer* (arXiv 2002.05202). Four pages. Look for the last sentence of the
-  conclusion, the most honest one of the literature.
+  conclusion, on why these variants work.
+- **Chowdhery et al. 2022**, *PaLM* (arXiv 2204.02311). The section on the architecture is a list of choices; look for
+  the reason given for each.
 - **Milakov, Gimelshein 2018**, *Online normalizer calculation for softmax* (arXiv 1805.02867), and **Dao et al. 2022**,
   *FlashAttention* (arXiv 2205.14135). The first has the running sum. The second has Algorithm 1 and Theorem 2 (memory
   traffic). Look for what the backward pass stores, and what it computes again.
 - **Shazeer et al. 2017**, *Outrageously Large Neural Networks* (arXiv 1701.06538); **Fedus et al. 2021**, *Switch
   Transformers* (arXiv 2101.03961); **Zoph et al. 2022**, *ST-MoE* (arXiv 2202.08906). Equations 4 to 6 of the second
   are the balance loss, equation 5 of the third is the z-loss. Look at how the capacity factor differs between training
-  and evaluation.
+  and evaluation. Then **DeepSeek-AI 2024**, *DeepSeek-V3 Technical Report* (arXiv 2412.19437), for what has changed.
 - **Katharopoulos et al. 2020**, *Transformers are RNNs* (arXiv 2006.16236), and **Peng et al. 2023**, *RWKV* (arXiv
-  2305.13048). Equation 16 of the second. Look for what each gives up.
-- **Hochreiter, Schmidhuber 1997**, *Long Short-Term Memory*, and **Pascanu et al. 2013**, *On the difficulty of
+  2305.13048). Find the formula of Exercise 12 in the second, and look for what each gives up.
+- **Hochreiter, Schmidhuber 1997**, *Long Short-Term Memory*; **Cho et al. 2014**, *Learning Phrase Representations
+  using RNN Encoder-Decoder* (EMNLP, arXiv 1406.1078), the GRU; and **Pascanu et al. 2013**, *On the difficulty of
   training recurrent neural networks* (arXiv 1211.5063). Look for the geometric picture of the exploding gradient: a
   wall in the error surface.
 - **Dosovitskiy et al. 2021**, *An Image is Worth 16x16 Words* (arXiv 2010.11929). Equation 1. Look for how much data
@@ -3159,15 +3201,14 @@ r"""
 gradient of layer norm, tiles that change nothing, the recurrence that equals the table, the number of parameters. These
 do not depend on scale. Your class computes the same logits as a published architecture with the same weights.
 
-**It shows the mechanism of** the induction head, of training with and without a warm-up, of dead experts, of vanishing
-gradients, of position schemes beyond their training length. All of these were first described in large models, and they
-are visible in small ones.
+**It shows the mechanism of** the induction head, of training with and without a warm-up, of starving experts, of
+vanishing gradients, of position schemes beyond their training length. All of these matter in large models, and they are
+visible in small ones.
 
 **It does not show** which architecture is *better*. Differences between GQA and MHA, GELU and SwiGLU, LayerNorm and
 RMSNorm are hundredths of a nat at best, and ours are of the size of the difference between two seeds. It takes large
-models, long training and many runs to tell them apart. It does not show speed: on two processor cores the memory that
-FlashAttention saves is not the bottleneck. And a loss that stays flat on long texts is not a model that *uses* long
-texts.
+models, long training and many runs to tell them apart. It does not show speed: what FlashAttention gains has to be
+measured on a GPU. And a loss that stays flat on long texts is not a model that *uses* long texts.
 
 **What comes next.** In chapter 3 your GPT learns for real: data, loss, optimiser, schedule, checkpoints. Your classes
 come along. Everything that chapter trains is made of them.
