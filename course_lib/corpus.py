@@ -7,6 +7,7 @@ experiments compare relations, and `corpus_report` prints sizes and hashes to sa
 import ast
 import hashlib
 import sysconfig
+from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
@@ -35,11 +36,7 @@ def python_reference() -> str:
     >>> "python" in python_reference().lower()
     True
     """
-    try:
-        from pydoc_data.topics import topics
-    except ImportError:
-        return python_docstrings()
-    return "\n\n".join(topics[key].strip("\n") for key in sorted(topics)) + "\n"
+    return "\n\n".join(text for _, text in python_documents("reference")) + "\n"
 
 
 @lru_cache(maxsize=1)
@@ -51,15 +48,7 @@ def python_docstrings() -> str:
     >>> "Return" in python_docstrings()
     True
     """
-    documented = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
-    docstrings: list[str] = []
-    for source in _standard_library():
-        if '"""' not in source and "'''" not in source:  # parsing is slow, and such files have next to none
-            continue
-        nodes = [node for node in ast.walk(ast.parse(source)) if isinstance(node, documented)]
-        nodes.sort(key=lambda node: getattr(node, "lineno", 0))
-        docstrings.extend(text for text in map(ast.get_docstring, nodes) if text)
-    return "\n\n".join(docstrings) + "\n"
+    return "\n\n".join(text for _, text in python_documents("docstrings")) + "\n"
 
 
 def python_source(max_chars: int | None = None) -> str:
@@ -73,6 +62,23 @@ def python_source(max_chars: int | None = None) -> str:
     if max_chars is not None and max_chars < 0:
         raise ValueError(f"max_chars: expected None or an integer >= 0, got {max_chars!r}")
     return _joined_source()[:max_chars]
+
+
+def python_documents(part: str) -> Iterator[tuple[str, str]]:
+    """Yield the documents of one of the texts as (where it is from, text): "reference", "docstrings" or "source".
+
+    A document is a topic of the reference, a docstring, or a file; docstrings bear the path of their file. In the
+    order of the text. ValueError for another part.
+
+    >>> name, text = next(python_documents("source"))
+    >>> name.endswith(".py")
+    True
+    """
+    if part not in ("reference", "docstrings", "source"):
+        raise ValueError(f"part: expected reference, docstrings or source, got {part!r}")
+    if part == "source":
+        return iter(_standard_library())
+    return _topics() if part == "reference" else _docstrings()
 
 
 def corpus_report() -> dict[str, CorpusSize]:
@@ -90,19 +96,39 @@ def corpus_report() -> dict[str, CorpusSize]:
     return report
 
 
+def _topics() -> Iterator[tuple[str, str]]:
+    try:
+        from pydoc_data.topics import topics
+    except ImportError:
+        yield from _docstrings()
+        return
+    for key in sorted(topics):
+        yield key, topics[key].strip("\n")
+
+
+def _docstrings() -> Iterator[tuple[str, str]]:
+    documented = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+    for name, source in _standard_library():
+        if '"""' not in source and "'''" not in source:  # parsing is slow, and such files have next to none
+            continue
+        nodes = [node for node in ast.walk(ast.parse(source)) if isinstance(node, documented)]
+        nodes.sort(key=lambda node: getattr(node, "lineno", 0))
+        yield from ((name, text) for text in map(ast.get_docstring, nodes) if text)
+
+
 @lru_cache(maxsize=1)
 def _joined_source() -> str:
-    return "\n".join(_standard_library())
+    return "\n".join(source for _, source in _standard_library())
 
 
 @lru_cache(maxsize=1)
-def _standard_library() -> tuple[str, ...]:
+def _standard_library() -> tuple[tuple[str, str], ...]:
     root = Path(sysconfig.get_path("stdlib"))
     paths = [path for path in root.rglob("*.py") if SKIPPED.isdisjoint(path.relative_to(root).parts[:-1])]
     sources = []
-    for path in sorted(paths, key=lambda path: path.relative_to(root).as_posix()):
+    for name, path in sorted((path.relative_to(root).as_posix(), path) for path in paths):
         try:
-            sources.append(path.read_text(encoding="utf-8"))
+            sources.append((name, path.read_text(encoding="utf-8")))
         except UnicodeDecodeError:  # a handful of files declare an older encoding
             continue
     if not sources:
