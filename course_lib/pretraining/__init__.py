@@ -16,6 +16,8 @@ from course_lib.pretraining.documents import (
     python_corpus,
     text_corpus,
 )
+from course_lib.pretraining.kneser_ney import KneserNey, kneser_ney, train_kneser_ney
+from course_lib.pretraining.ngram import bits_per_token, stupid_backoff, train_ngram
 from course_lib.pretraining.objectives import (
     causal_lm_loss,
     cross_attention,
@@ -32,6 +34,10 @@ from course_lib.pretraining.packing import (
     pack,
 )
 from course_lib.pretraining.schedules import lr_at, wsd_at
+from course_lib.pretraining.spike_guard import GuardedRun, SpikeGuard, train_with_spike_guard
+from course_lib.pretraining.train_config import TrainConfig
+from course_lib.pretraining.train_log import TrainLog, read_log
+from course_lib.pretraining.train_loop import Trainer
 
 __all__ = [
     "IGNORE",
@@ -39,11 +45,18 @@ __all__ = [
     "Batch",
     "Corpus",
     "Document",
+    "GuardedRun",
+    "KneserNey",
+    "SpikeGuard",
     "TokenBatches",
     "TokenSet",
+    "TrainConfig",
+    "TrainLog",
+    "Trainer",
     "accumulate",
     "adamw_step",
     "backward_by_tokens",
+    "bits_per_token",
     "causal_lm_loss",
     "clip_grad_norm",
     "clip_grad_norm_",
@@ -59,6 +72,7 @@ __all__ = [
     "exact_dedup",
     "global_norm",
     "huggingface_corpus",
+    "kneser_ney",
     "load_checkpoint",
     "lr_at",
     "masked_lm_loss",
@@ -70,15 +84,20 @@ __all__ = [
     "prepare_tokens",
     "python_corpus",
     "random_state",
+    "read_log",
     "replace_spans",
     "save_checkpoint",
     "set_random_state",
     "span_corrupt",
     "span_mask",
     "split_of",
+    "stupid_backoff",
     "text_corpus",
     "token_loss_sum",
     "tokenizer_hash",
+    "train_kneser_ney",
+    "train_ngram",
+    "train_with_spike_guard",
     "unwrap",
     "windows",
     "wsd_at",
