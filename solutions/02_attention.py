@@ -939,7 +939,7 @@ def relative_bias(T: int, max_dist: int, table: Tensor) -> Tensor:
              [10., 10.,  0.]]])
     """
     ### BEGIN SOLUTION
-    places = torch.arange(T)
+    places = torch.arange(T, device=table.device)
     distances = (places[None, :] - places[:, None]).clamp(-max_dist, max_dist)  # j - i
     return table[distances + max_dist].permute(2, 0, 1)  # [T, T, H] -> [H, T, T]
     ### END SOLUTION
@@ -1251,7 +1251,7 @@ def alibi_bias(T: int, slopes: Tensor) -> Tensor:
              [-1.0000, -0.5000,  0.0000]]])
     """
     ### BEGIN SOLUTION
-    places = torch.arange(T)
+    places = torch.arange(T, device=slopes.device)
     ahead = (places[None, :] - places[:, None]).clamp(max=0)  # j - i, and 0 for keys that come later
     return slopes[:, None, None] * ahead
     ### END SOLUTION
@@ -2101,18 +2101,18 @@ def flash_attention(q: Tensor, k: Tensor, v: Tensor, block: int = 64, causal: bo
     """
     ### BEGIN SOLUTION
     T, S = q.shape[0], k.shape[0]
-    out = torch.empty(T, v.shape[1], dtype=q.dtype)
+    out = q.new_empty(T, v.shape[1])
     for top in range(0, T, block):
         queries = q[top : top + block] / math.sqrt(q.shape[1])
         rows = len(queries)
-        highest = torch.full((rows, 1), -torch.inf, dtype=q.dtype)
-        total = torch.zeros(rows, 1, dtype=q.dtype)
-        mixed = torch.zeros(rows, v.shape[1], dtype=q.dtype)
+        highest = q.new_full((rows, 1), -torch.inf)
+        total = q.new_zeros(rows, 1)
+        mixed = q.new_zeros(rows, v.shape[1])
         for left in range(0, S, block):
             scores = queries @ k[left : left + block].T
             if causal:
-                place = S - T + top + torch.arange(rows)[:, None]
-                key = left + torch.arange(scores.shape[1])
+                place = S - T + top + torch.arange(rows, device=q.device)[:, None]
+                key = left + torch.arange(scores.shape[1], device=q.device)
                 scores = scores.masked_fill(key > place, -torch.inf)
             new = torch.maximum(highest, scores.amax(-1, keepdim=True))
             base = new.masked_fill(new == -torch.inf, 0.0)  # nothing seen yet: -inf - -inf would be nan
@@ -2560,8 +2560,8 @@ def linear_attention_recurrent(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     """
     ### BEGIN SOLUTION
     phi_q, phi_k = F.elu(q) + 1, F.elu(k) + 1
-    S = torch.zeros(*k.shape[:-2], k.shape[-1], v.shape[-1], dtype=v.dtype)
-    z = torch.zeros(*k.shape[:-2], k.shape[-1], dtype=k.dtype)
+    S = v.new_zeros(*k.shape[:-2], k.shape[-1], v.shape[-1])
+    z = k.new_zeros(*k.shape[:-2], k.shape[-1])
     outputs = []
     for t in range(q.shape[-2]):
         S = S + phi_k[..., t, :, None] * v[..., t, None, :]
@@ -2787,7 +2787,7 @@ def grad_norm_vs_distance(model, x: Tensor) -> Tensor:
     ### BEGIN SOLUTION
     x = x.detach().clone().requires_grad_()
     last = model(x)[-1]
-    squares = torch.zeros(len(x), dtype=x.dtype)
+    squares = x.new_zeros(len(x))
     for number in last:
         (gradient,) = torch.autograd.grad(number, x, retain_graph=True)
         squares += gradient.pow(2).sum(-1)

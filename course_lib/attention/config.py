@@ -96,7 +96,7 @@ class GPTConfig:
 
     @classmethod
     def gpt2(cls, **changes: Any) -> "GPTConfig":
-        """Return the smallest GPT-2, 124M parameters (Radford et al. 2019, table 2), with `changes`."""
+        """Return the smallest GPT-2, 124M parameters (117M in Radford et al. 2019, table 2), with `changes`."""
         return cls(
             **{"vocab_size": 50257, "context_length": 1024, "n_layers": 12, "n_heads": 12, "d_model": 768} | changes
         )

@@ -33,7 +33,7 @@ def hbm_accesses(T: int, D: int, M: int) -> dict[str, int]:
 
 
 def keys_per_block(D: int, M: int) -> int:
-    """Keys in a block: a quarter of M holds them; values, queries and outputs have the rest. (Dao et al. 2022, line 1.)
+    """Keys in a block: a quarter of M holds them; values, queries and outputs have the rest. (Dao et al., algorithm 1.)
 
     >>> keys_per_block(64, 65536)
     256

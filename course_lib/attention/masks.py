@@ -22,7 +22,7 @@ def make_mask(T: int, kind: str, prefix_len: int = 0, window: int = 0, n_global:
 
     This "longformer" is for decoders: nobody looks ahead. The paper's is an encoder, whose global positions see both
     sides. ValueError for an unknown kind, for T < 1, for a negative size, and for a window below 1 where one is needed.
-    Source: Raffel et al. 2020, figure 4 (causal, prefix); Mistral 7B, section 2 (a window of W is W keys, no global
+    Source: Raffel et al. 2020, section 3.2 (causal, prefix); Mistral 7B, section 2 (a window of W is W keys, no global
     ones); Beltagy et al. 2020, section 3.1 (global positions).
 
     >>> make_mask(4, "sliding", window=2).int()

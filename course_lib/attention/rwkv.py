@@ -23,7 +23,7 @@ def wkv(k: Tensor, v: Tensor, w: Tensor, u: Tensor) -> Tensor:
 
     w >= 0 is the decay for each channel: one step multiplies a weight by exp(-w). u is the bonus of the present.
     Half precision is computed in float32. ValueError for shapes that do not belong together or a negative w.
-    Source: RWKV (Peng et al. 2023), eq. 16; the state with a shared exponent is the paper's appendix on recursion.
+    Source: RWKV (Peng et al. 2023), the WKV operator; the shared exponent is from the paper's appendix on stability.
 
     >>> k, v = torch.zeros(3, 1), torch.tensor([[1.0], [3.0], [8.0]])
     >>> wkv(k, v, w=torch.zeros(1), u=torch.zeros(1)).squeeze(-1)  # nothing fades, no bonus: running means
