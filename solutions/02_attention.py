@@ -183,10 +183,12 @@ for the vocabularies of some published models. The width is 768 in all cases, th
 """
 
 # %% tags=["experiment"]
+look_up = stand_in(embed)
+
 tokens, width = 4 * 1024, 768
 vocabularies = {"characters (here)": V, "Llama 2": 32_000, "GPT-2": 50_257, "Llama 3": 128_256}
 one_hot = [4 * tokens * size / 2**20 for size in vocabularies.values()]
-result = 4 * tokens * width / 2**20
+result = 4 * look_up(torch.zeros(4, 1024, dtype=torch.long), torch.zeros(V, width)).numel() / 2**20
 
 fig, ax = plt.subplots(figsize=(7.5, 2.9))
 places = np.arange(len(vocabularies))
@@ -370,10 +372,10 @@ the mask leaks, if any token sees one place too far, training looks wonderful, t
 model is worthless. The test for a leak is simple, and worth having in every project: change a later token; no earlier
 output may move.
 
-(Longformer is an encoder: its windows and its global tokens look ahead as well. Ours never do.) Many lists name Mistral
-and Longformer in one breath as "local window plus global tokens". The first Mistral 7B has a window and *no* global
-tokens, and later versions of it gave up the window. Far-away information reaches a token through the layers: each one
-passes it on by up to `window − 1` places.
+(The published Longformer is an encoder: its windows and its global tokens look ahead as well. Ours never do.) Many
+lists name Mistral and Longformer in one breath as "local window plus global tokens". The first Mistral 7B has a window
+and *no* global tokens, and later versions of it gave up the window. Far-away information reaches a token through the
+layers: each one passes it on by up to `window − 1` places.
 """
 
 # %% [markdown]
@@ -733,7 +735,7 @@ for n_layers in (1, 2):
     train(
         copier,
         lambda generator: repeated(64, generator)[:2],
-        steps if n_layers == 2 else steps // 2,
+        steps if n_layers == 2 else steps // 2,  # the single layer has levelled off by then
         lr=3e-3,
         warmup=50,
         schedule="constant",
@@ -2046,7 +2048,7 @@ quotes and line breaks, and not a trace of sense. Chapter 3 gives the model a re
 **Choices of one large model.** PaLM (Chowdhery et al. 2022) shows how such parts are put together: a decoder with
 SwiGLU, multi-query attention, RoPE, tied embeddings and no biases. It also has *parallel layers*. Attention and MLP
 read the same normalised vector and are added together, $x + \mathrm{attention}(\mathrm{norm}(x)) +
-\mathrm{mlp}(\mathrm{norm}(x))$, so that their matrix products can be done at once. You have every part of it now.
+\mathrm{mlp}(\mathrm{norm}(x))$, so that their matrix products can be done at once. You have met every part of it now.
 """
 
 # %% [markdown]
@@ -2860,7 +2862,7 @@ display.show(
     fig,
     alt="Relative gradient norms on a logarithmic axis over distances from 0 to 99. The RNN with factor 0.9 falls in a "
     "straight line, below a millionth; with factor 1 it falls more slowly; with 1.2 it stays level. The LSTM with "
-    "forget bias 1 falls most steeply, with forget bias 5 it stays level. Attention is flat, except that the last "
+    "forget bias 1 falls most steeply, with forget bias 5 it stays near 1. Attention is flat, except that the last "
     "input itself counts somewhat more.",
 )
 
@@ -3047,7 +3049,7 @@ ax = fig.add_subplot(grid[:, 6])
 for index, (name, (losses, accuracy)) in enumerate(learned.items()):
     smooth = np.convolve(losses, np.ones(15) / 15, mode="valid")
     ax.plot(smooth, label=f"{name}: {accuracy:.0%} right", **(plots.line(index) | {"marker": ""}))
-ax.axhline(math.log(5), color="#888888", linewidth=1)
+ax.axhline(math.log(5), color="#888888", linewidth=1, label="ln 5: guessing")
 ax.set(ylim=(0, None), xlabel="training steps", ylabel="loss, nats")
 ax.legend(fontsize=9, loc="lower left")
 display.show(
@@ -3183,6 +3185,7 @@ r"""
   Transformers* (arXiv 2101.03961); **Zoph et al. 2022**, *ST-MoE* (arXiv 2202.08906). Equations 4 to 6 of the second
   are the balance loss, equation 5 of the third is the z-loss. Look at how the capacity factor differs between training
   and evaluation. Then **DeepSeek-AI 2024**, *DeepSeek-V3 Technical Report* (arXiv 2412.19437), for what has changed.
+  *Mixture of Experts Explained* (Hugging Face blog, 2023) tells the story in between.
 - **Katharopoulos et al. 2020**, *Transformers are RNNs* (arXiv 2006.16236), and **Peng et al. 2023**, *RWKV* (arXiv
   2305.13048). Find the formula of Exercise 12 in the second, and look for what each gives up.
 - **Hochreiter, Schmidhuber 1997**, *Long Short-Term Memory*; **Cho et al. 2014**, *Learning Phrase Representations
