@@ -49,7 +49,7 @@ def save_checkpoint(
         found, state["optimizer"] = _flatten(optimizer.state_dict())
         tensors |= found
     found, state["random"] = random_state()
-    tensors |= found
+    tensors |= {f"random.{name}": x for name, x in found.items()}
     # One copy, on the CPU and of its own storage: tied or sliced weights are written in full.
     tensors = {name: x.detach().to("cpu", copy=True).contiguous() for name, x in tensors.items()}
     try:
@@ -111,15 +111,15 @@ def unwrap(model: nn.Module) -> nn.Module:
 def random_state() -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Return the states of the random generators of Python, numpy, torch and CUDA: as tensors, and as JSON values."""
     kind, keys, position, has_gauss, cached = np.random.get_state()
-    tensors = {"random.torch": torch.get_rng_state(), "random.numpy": torch.from_numpy(keys.astype(np.int64))}
+    tensors = {"torch": torch.get_rng_state(), "numpy": torch.from_numpy(keys.astype(np.int64))}
     if torch.cuda.is_available():
-        tensors |= {f"random.cuda.{i}": s for i, s in enumerate(torch.cuda.get_rng_state_all())}
+        tensors |= {f"cuda.{i}": s for i, s in enumerate(torch.cuda.get_rng_state_all())}
     version, numbers, gauss = random.getstate()
     return tensors, {"numpy": [kind, position, has_gauss, cached], "python": [version, list(numbers), gauss]}
 
 
 def set_random_state(tensors: Mapping[str, Tensor], state: Mapping[str, Any]) -> None:
-    """Set all random generators as `random_state` found them; names in `tensors` come without "random."."""
+    """Set all random generators to what `random_state` has returned."""
     version, numbers, gauss = state["python"]
     random.setstate((version, tuple(numbers), gauss))
     kind, position, has_gauss, cached = state["numpy"]
@@ -166,9 +166,9 @@ def _require_fit(saved: dict[str, Tensor], wanted: dict[str, Tensor], path: Path
         where = "the checkpoint" if name in saved else "the model"
         raise ValueError(f"model: expected the same parameters as in {path}, got {name!r} in {where} only")
     for name, x in saved.items():
-        if x.shape != wanted[name].shape:
-            raise ValueError(f"model: expected {name} of shape {tuple(x.shape)}, as in {path}, got one of shape "
-                             f"{tuple(wanted[name].shape)}")  # fmt: skip
+        want, got = tuple(x.shape), tuple(wanted[name].shape)
+        if want != got:
+            raise ValueError(f"model: expected {name} of shape {want}, as in {path}, got one of shape {got}")
 
 
 def _digest(tensors: Mapping[str, Tensor], text: str) -> str:
