@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from course_lib.pretraining.objectives import IGNORED
+from course_lib.pretraining.objectives import IGNORED, at_least_float32
 
 Batch = Sequence[Any]  # inputs [B, T], targets [B, T], and perhaps positions [B, T] and a mask [B, T, T]
 
@@ -21,8 +21,8 @@ def token_loss_sum(model: nn.Module, inputs: Tensor, targets: Tensor, *more: Ten
     """Return the summed cross-entropy, in nats, over the targets that are not -100; inputs and targets are [B, T].
 
     ``model(inputs)`` returns logits [B, T, V]. A batch whose documents are kept apart has `more`: positions [B, T] and
-    a mask [B, T, T], handed on as ``model(inputs, mask=mask[:, None], positions=positions)``. The sum is in float32
-    whatever the logits are.
+    a mask [B, T, T], handed on as ``model(inputs, mask=mask[:, None], positions=positions)``. Half precision is
+    widened to float32 for the sum.
 
     >>> logits = lambda ids: torch.zeros(*ids.shape, 4)
     >>> token_loss_sum(logits, torch.tensor([[0, 1]]), torch.tensor([[1, -100]]))  # ln 4
@@ -30,7 +30,9 @@ def token_loss_sum(model: nn.Module, inputs: Tensor, targets: Tensor, *more: Ten
     """
     positions, mask = more if more else (None, None)
     logits = model(inputs) if mask is None else model(inputs, mask=mask.unsqueeze(1), positions=positions)
-    return F.cross_entropy(logits.flatten(0, -2).float(), targets.flatten(), ignore_index=IGNORED, reduction="sum")
+    return F.cross_entropy(
+        at_least_float32(logits.flatten(0, -2)), targets.flatten(), ignore_index=IGNORED, reduction="sum"
+    )
 
 
 def count_targets(batches: Iterable[Batch]) -> int:

@@ -16,15 +16,15 @@ def causal_lm_loss(logits: Tensor, ids: Tensor, ignore_index: int = IGNORED) -> 
 
     The logits at position t are compared with the token at t + 1, so T tokens make T - 1 predictions. Tokens equal to
     `ignore_index` (padding) are not predicted and do not count: the mean is over all other predictions of the batch
-    together, not a mean of the means of its rows. In float32 whatever the logits are. ValueError for shapes that do
-    not fit, or if no prediction is left.
+    together, not a mean of the means of its rows. Half precision is widened to float32 first. ValueError for shapes
+    that do not fit, or if no prediction is left.
     Source: Radford et al. 2018, equation 1, as a mean.
 
     >>> causal_lm_loss(torch.zeros(1, 4, 10), torch.tensor([[3, 1, 4, 1]]))  # ln 10: all are equally likely
     tensor(2.3026)
     """
     targets = _shifted_targets(logits, ids, ignore_index)
-    return F.cross_entropy(logits[:, :-1].flatten(0, 1).float(), targets.flatten(), ignore_index=ignore_index)
+    return F.cross_entropy(at_least_float32(logits[:, :-1].flatten(0, 1)), targets.flatten(), ignore_index=ignore_index)
 
 
 def perplexity(logits: Tensor, ids: Tensor, ignore_index: int = IGNORED) -> Tensor:
@@ -51,7 +51,7 @@ def masked_lm_loss(logits: Tensor, labels: Tensor, ignore_index: int = IGNORED) 
     require_tensor("logits", logits, "[B, T, V]")
     _require_fit("labels", labels, logits)
     _require_some("labels", labels, ignore_index)
-    return F.cross_entropy(logits.flatten(0, 1).float(), labels.flatten(), ignore_index=ignore_index)
+    return F.cross_entropy(at_least_float32(logits.flatten(0, 1)), labels.flatten(), ignore_index=ignore_index)
 
 
 def prefix_lm_loss(model: nn.Module, prefix: Tensor, target: Tensor, ignore_index: int = IGNORED) -> Tensor:
@@ -78,7 +78,7 @@ def prefix_lm_loss(model: nn.Module, prefix: Tensor, target: Tensor, ignore_inde
     ids = torch.cat([prefix, readable], dim=1)
     logits = model(ids, mask=make_mask(P + S, "prefix", prefix_len=P).to(ids.device))
     about_target = logits[:, P - 1 : -1]  # [B, S, V]: token P is predicted at P - 1
-    return F.cross_entropy(about_target.flatten(0, 1).float(), target.flatten(), ignore_index=ignore_index)
+    return F.cross_entropy(at_least_float32(about_target.flatten(0, 1)), target.flatten(), ignore_index=ignore_index)
 
 
 def cross_attention(q_dec: Tensor, kv_enc: tuple[Tensor, Tensor], enc_mask: Tensor | None = None) -> Tensor:
@@ -98,6 +98,11 @@ def cross_attention(q_dec: Tensor, kv_enc: tuple[Tensor, Tensor], enc_mask: Tens
     for name, x in (("q_dec", q_dec), ("kv_enc", k), ("kv_enc", v)):
         require_tensor(name, x, "[..., T, D]")
     return attention(q_dec, k, v, None if enc_mask is None else torch.atleast_2d(enc_mask))
+
+
+def at_least_float32(logits: Tensor) -> Tensor:
+    """Return the logits in float32 if their precision is lower: a sum over V exponentials needs the digits."""
+    return logits.to(torch.promote_types(logits.dtype, torch.float32))
 
 
 def _shifted_targets(logits: Tensor, ids: Tensor, ignore_index: int) -> Tensor:
