@@ -42,6 +42,7 @@ from course_lib.pretraining.packing import (
     document_targets,
     pack,
 )
+from course_lib.pretraining.quality import c4_clean, gopher_quality, gopher_repetition, quality_filter
 from course_lib.pretraining.schedules import lr_at, wsd_at
 from course_lib.pretraining.spike_guard import GuardedRun, SpikeGuard, train_with_spike_guard
 from course_lib.pretraining.train_config import TrainConfig
@@ -68,6 +69,7 @@ __all__ = [
     "adamw_step",
     "backward_by_tokens",
     "bits_per_token",
+    "c4_clean",
     "causal_lm_loss",
     "choose_bands",
     "clip_grad_norm",
@@ -85,6 +87,8 @@ __all__ = [
     "evaluation_batches",
     "exact_dedup",
     "global_norm",
+    "gopher_quality",
+    "gopher_repetition",
     "huggingface_corpus",
     "jaccard",
     "kneser_ney",
@@ -102,6 +106,7 @@ __all__ = [
     "prefix_lm_loss",
     "prepare_tokens",
     "python_corpus",
+    "quality_filter",
     "random_state",
     "read_log",
     "replace_spans",
