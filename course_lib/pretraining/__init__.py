@@ -25,6 +25,15 @@ from course_lib.pretraining.lsh import (
     lsh_candidates,
     near_dedup,
 )
+from course_lib.pretraining.mfu import (
+    PEAK_FLOPS,
+    activation_bytes,
+    mfu,
+    peak_flops,
+    train_flops,
+    train_flops_per_token,
+    train_memory_bytes,
+)
 from course_lib.pretraining.minhash import estimate_jaccard, jaccard, minhash, minhash_shingles, shingles
 from course_lib.pretraining.ngram import bits_per_token, stupid_backoff, train_ngram
 from course_lib.pretraining.objectives import (
@@ -42,6 +51,7 @@ from course_lib.pretraining.packing import (
     document_targets,
     pack,
 )
+from course_lib.pretraining.precision import MasterWeights, bf16_round
 from course_lib.pretraining.quality import c4_clean, gopher_quality, gopher_repetition, quality_filter
 from course_lib.pretraining.schedules import lr_at, wsd_at
 from course_lib.pretraining.spike_guard import GuardedRun, SpikeGuard, train_with_spike_guard
@@ -51,12 +61,14 @@ from course_lib.pretraining.train_loop import Trainer
 
 __all__ = [
     "IGNORE",
+    "PEAK_FLOPS",
     "AdamW",
     "Batch",
     "Corpus",
     "Document",
     "GuardedRun",
     "KneserNey",
+    "MasterWeights",
     "NearDuplicates",
     "SpikeGuard",
     "TokenBatches",
@@ -66,8 +78,10 @@ __all__ = [
     "Trainer",
     "UnionFind",
     "accumulate",
+    "activation_bytes",
     "adamw_step",
     "backward_by_tokens",
+    "bf16_round",
     "bits_per_token",
     "c4_clean",
     "causal_lm_loss",
@@ -96,12 +110,14 @@ __all__ = [
     "lr_at",
     "lsh_candidates",
     "masked_lm_loss",
+    "mfu",
     "minhash",
     "minhash_shingles",
     "mlm_mask",
     "near_dedup",
     "open_corpus",
     "pack",
+    "peak_flops",
     "perplexity",
     "prefix_lm_loss",
     "prepare_tokens",
@@ -120,7 +136,10 @@ __all__ = [
     "text_corpus",
     "token_loss_sum",
     "tokenizer_hash",
+    "train_flops",
+    "train_flops_per_token",
     "train_kneser_ney",
+    "train_memory_bytes",
     "train_ngram",
     "train_with_spike_guard",
     "unwrap",
