@@ -51,6 +51,7 @@ from course_lib.pretraining.packing import (
     document_targets,
     pack,
 )
+from course_lib.pretraining.pii import PII, PrecisionRecall, find_pii, precision_recall, redact_pii
 from course_lib.pretraining.precision import MasterWeights, bf16_round
 from course_lib.pretraining.quality import c4_clean, gopher_quality, gopher_repetition, quality_filter
 from course_lib.pretraining.schedules import lr_at, wsd_at
@@ -62,6 +63,7 @@ from course_lib.pretraining.train_loop import Trainer
 __all__ = [
     "IGNORE",
     "PEAK_FLOPS",
+    "PII",
     "AdamW",
     "Batch",
     "Corpus",
@@ -70,6 +72,7 @@ __all__ = [
     "KneserNey",
     "MasterWeights",
     "NearDuplicates",
+    "PrecisionRecall",
     "SpikeGuard",
     "TokenBatches",
     "TokenSet",
@@ -100,6 +103,7 @@ __all__ = [
     "estimate_jaccard",
     "evaluation_batches",
     "exact_dedup",
+    "find_pii",
     "global_norm",
     "gopher_quality",
     "gopher_repetition",
@@ -119,12 +123,14 @@ __all__ = [
     "pack",
     "peak_flops",
     "perplexity",
+    "precision_recall",
     "prefix_lm_loss",
     "prepare_tokens",
     "python_corpus",
     "quality_filter",
     "random_state",
     "read_log",
+    "redact_pii",
     "replace_spans",
     "save_checkpoint",
     "set_random_state",
