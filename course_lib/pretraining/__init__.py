@@ -59,6 +59,7 @@ from course_lib.pretraining.spike_guard import GuardedRun, SpikeGuard, train_wit
 from course_lib.pretraining.train_config import TrainConfig
 from course_lib.pretraining.train_log import TrainLog, read_log
 from course_lib.pretraining.train_loop import Trainer
+from course_lib.pretraining.vectors import cooccurrence, nearest, ppmi, svd_embeddings
 
 __all__ = [
     "IGNORE",
@@ -92,6 +93,7 @@ __all__ = [
     "clip_grad_norm",
     "clip_grad_norm_",
     "content_hash",
+    "cooccurrence",
     "count_targets",
     "cross_attention",
     "decay_groups",
@@ -119,10 +121,12 @@ __all__ = [
     "minhash_shingles",
     "mlm_mask",
     "near_dedup",
+    "nearest",
     "open_corpus",
     "pack",
     "peak_flops",
     "perplexity",
+    "ppmi",
     "precision_recall",
     "prefix_lm_loss",
     "prepare_tokens",
@@ -139,6 +143,7 @@ __all__ = [
     "span_mask",
     "split_of",
     "stupid_backoff",
+    "svd_embeddings",
     "text_corpus",
     "token_loss_sum",
     "tokenizer_hash",
