@@ -4,8 +4,18 @@ from course_lib.pretraining.accumulation import accumulate, backward_by_tokens, 
 from course_lib.pretraining.adamw import AdamW, adamw_step, decay_groups
 from course_lib.pretraining.batches import Batch, TokenBatches, evaluation_batches, windows
 from course_lib.pretraining.checkpoint import load_checkpoint, random_state, save_checkpoint, set_random_state, unwrap
+from course_lib.pretraining.classifier import QualityClassifier, hashed_ngrams, train_quality_classifier
 from course_lib.pretraining.clipping import clip_grad_norm, clip_grad_norm_, global_norm
 from course_lib.pretraining.corruption import mlm_mask, replace_spans, span_corrupt, span_mask
+from course_lib.pretraining.costs import (
+    PEAK_FLOPS,
+    activation_bytes,
+    mfu,
+    peak_flops,
+    train_flops,
+    train_flops_per_token,
+    train_memory_bytes,
+)
 from course_lib.pretraining.dataset import TokenSet, prepare_tokens, split_of, tokenizer_hash
 from course_lib.pretraining.dedup import content_hash, exact_dedup
 from course_lib.pretraining.documents import (
@@ -24,15 +34,6 @@ from course_lib.pretraining.lsh import (
     detection_probability,
     lsh_candidates,
     near_dedup,
-)
-from course_lib.pretraining.mfu import (
-    PEAK_FLOPS,
-    activation_bytes,
-    mfu,
-    peak_flops,
-    train_flops,
-    train_flops_per_token,
-    train_memory_bytes,
 )
 from course_lib.pretraining.minhash import estimate_jaccard, jaccard, minhash, minhash_shingles, shingles
 from course_lib.pretraining.ngram import bits_per_token, stupid_backoff, train_ngram
@@ -74,6 +75,7 @@ __all__ = [
     "MasterWeights",
     "NearDuplicates",
     "PrecisionRecall",
+    "QualityClassifier",
     "SpikeGuard",
     "TokenBatches",
     "TokenSet",
@@ -109,6 +111,7 @@ __all__ = [
     "global_norm",
     "gopher_quality",
     "gopher_repetition",
+    "hashed_ngrams",
     "huggingface_corpus",
     "jaccard",
     "kneser_ney",
@@ -152,6 +155,7 @@ __all__ = [
     "train_kneser_ney",
     "train_memory_bytes",
     "train_ngram",
+    "train_quality_classifier",
     "train_with_spike_guard",
     "unwrap",
     "windows",
