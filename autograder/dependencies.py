@@ -6,7 +6,7 @@ import inspect
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from types import CodeType
+from types import CodeType, FunctionType
 from typing import Any
 
 from autograder.exercise import Chapter, Exercise
@@ -33,17 +33,24 @@ def point_to_the_cause(
             undefined = True
     if undefined or report.passed or report.outcome is Outcome.NOT_ATTEMPTED:
         return
-    owners = {name: _earlier(chapter, exercise, name) for name in sorted(_names_used(functions))}
-    wrong = {name: owner for name, owner in owners.items() if owner and not check(owner).passed}
+    owners = {name: _earlier(chapter, exercise, name) for name in _names_used(functions)}
+    reports = {owner.id: check(owner) for owner in owners.values() if owner}
+    wrong = {name: owner for name, owner in owners.items() if owner and not reports[owner.id].passed}
     if not wrong:
         return
-    with _replaced(functions, {name: getattr(owner.reference, name) for name, owner in wrong.items()}):
-        again = check(exercise)
-    names = " and ".join(wrong)
-    for result, repaired in zip(report.results, again.results, strict=True):
-        if result.outcome is not Outcome.PASSED and repaired.outcome is Outcome.PASSED:
-            result.hint = f"With the course's {names} in place of yours this check passes: mend that exercise first."
-            result.mistake = result.mistake_text = ""
+    # The first of them alone, because the others may fail on its account only; then all.
+    first = next(e for e in chapter.exercises.values() if e in wrong.values())
+    for names in ({name: owner for name, owner in wrong.items() if owner is first}, wrong):
+        with _replaced(functions, {name: getattr(owner.reference, name) for name, owner in names.items()}):
+            again = check(exercise)
+        called = {owner.id: name for name, owner in reversed(names.items())}  # each by the name that was met first
+        said = " and ".join(name for name in names if name in called.values())
+        for result, repaired in zip(report.results, again.results, strict=True):
+            if result.outcome is not Outcome.PASSED and repaired.outcome is Outcome.PASSED:
+                result.hint = f"With the course's {said} in place of yours this check passes: mend that exercise first."
+                result.mistake = result.mistake_text = ""
+        if again.passed:
+            return
 
 
 def _earlier(chapter: Chapter, exercise: Exercise, name: str) -> Exercise | None:
@@ -55,16 +62,28 @@ def _earlier(chapter: Chapter, exercise: Exercise, name: str) -> Exercise | None
     return None
 
 
-def _names_used(functions: tuple) -> set[str]:
-    """All global names in the code of these functions and classes, nested ones included."""
-    todo: list[CodeType] = []
-    for function in functions:
-        members = vars(function).values() if isinstance(function, type) else [function]
-        todo += [inspect.unwrap(m).__code__ for m in members if hasattr(inspect.unwrap(m), "__code__")]
-    names: set[str] = set()
+def _names_used(functions: tuple) -> list[str]:
+    """All global names in the code of these functions and classes, and of those in the notebook that they lead to."""
+    todo, names = list(functions), []
+    for found in todo:  # which grows
+        for member in vars(found).values() if isinstance(found, type) else [found]:
+            function = inspect.unwrap(member)
+            space = getattr(function, "__globals__", {})
+            for name in _names_in(getattr(function, "__code__", None)):
+                other = space.get(name)
+                if name not in names:
+                    names.append(name)
+                    if isinstance(other, (FunctionType, type)) and other.__module__ == space.get("__name__"):
+                        todo.append(other)
+    return names
+
+
+def _names_in(code: CodeType | None) -> list[str]:
+    """The global names in a function's code, nested functions included."""
+    todo, names = [code] if code else [], []
     while todo:
         code = todo.pop()
-        names |= set(code.co_names)
+        names += code.co_names
         todo += [constant for constant in code.co_consts if isinstance(constant, CodeType)]
     return names
 

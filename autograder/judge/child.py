@@ -25,7 +25,7 @@ from autograder.forbid import forbidden
 from autograder.judge.protocol import BadMessage, Channel, Closed, Message
 from autograder.judge.relax import relaxed
 from autograder.judge.walls import raise_inner_wall
-from autograder.values import Opaque, Packed
+from autograder.values import Packed
 
 MAX_PRINTED = 4_000
 PART_SECONDS = 0.2
@@ -104,7 +104,7 @@ class Server:
     def __init__(self, channel: Channel, shell: Any):
         self.channel, self.shell = channel, shell
         self.executor = Executor(shell.user_ns, self.call_back)
-        self.replaced: dict[str, Any] = {}
+        self.before: dict[str, Any] | None = None  # the names as they are without stand-ins
         self._exchange = threading.Lock()
 
     def serve(self) -> None:
@@ -163,15 +163,30 @@ class Server:
         return Message("reply", {key: value for key, value in reply.items() if key not in values}, values)
 
     def use_stand_ins(self, message: Message) -> Message:
-        """Put functions that ask the coordinator in the place of the named ones; the old ones return when none are."""
-        names = self.shell.user_ns
-        for name, function in self.replaced.items():
-            names.pop(name, None) if function is _ABSENT else names.update({name: function})
-        self.replaced = {name: names.get(name, _ABSENT) for name in message.body["numbers"]}
-        for name, number in message.body["numbers"].items():
-            function = self.executor._unwrap(Opaque(-1 - number, "function"))
-            function.__name__ = name
-            names[name] = function
+        """Put the course's versions of some names in the place of the student's; without any, the old ones return."""
+        names, wanted = self.shell.user_ns, message.body
+        if self.before is not None:
+            for name in names.keys() - self.before.keys():
+                del names[name]
+            names.update(self.before)
+            self.before = None
+        if not wanted.get("cells"):
+            return Message("reply")
+        self.before = dict(names)
+        course: dict[str, Any] = {"__name__": "__main__"}
+        unseen = _CappedText(0)
+        with contextlib.redirect_stdout(unseen), contextlib.redirect_stderr(unseen), time_limit(wanted["time_limit"]):
+            for source in wanted["cells"]:
+                # Not a name in angle brackets: an error in here is not at a line of the student's.
+                exec(compile(self.shell.transform_cell(source), "the course's cell", "exec"), course)
+            for name in wanted["withheld"]:
+                course.pop(name, None)
+            taken = [*wanted["replaced"], *(name for name in wanted["added"] if name not in names)]
+            versions = {name: course[name] for name in taken if name in course}
+            names.update(versions)
+            for part in wanted["again"]:
+                self.shell.run(part)
+            names.update(versions)  # a cell of several exercises has defined the student's anew
         return Message("reply")
 
     def call_back(self, number: int, packed: Packed) -> Packed:
@@ -184,9 +199,6 @@ class Server:
         kind = getattr(builtins, str(answer.body.get("type")), RuntimeError)
         is_error = isinstance(kind, type) and issubclass(kind, Exception)
         raise (kind if is_error else RuntimeError)(str(answer.body.get("message")))
-
-
-_ABSENT = object()
 
 
 @contextlib.contextmanager

@@ -26,8 +26,9 @@ from autograder.judge.launcher import Limits, Zygote
 from autograder.judge.pieces import as_text, pieces_of
 from autograder.judge.plan import Plan, make_plan
 from autograder.judge.recorded import recorded
-from autograder.judge.release import checks_fingerprint, released_notebook
+from autograder.judge.release import checks_fingerprint, released_notebook, solved_cells
 from autograder.judge.remote import RemoteBackend
+from autograder.judge.stand_ins import stand_ins_for
 from autograder.judge.submission import SubmissionError, cells_of, content_hash, raw_cells, read_cells
 from autograder.run import Outcome, Report, Result, _forbidden_names, run_exercise
 from autograder.student import LocalBackend
@@ -98,6 +99,7 @@ class Grading:
     def __init__(self, chapter: Chapter, plan: Plan, secret: bytes, digest: str, limits: Limits):
         self.chapter, self.plan = chapter, plan
         self._secret, self._digest = secret, digest
+        self._solved = solved_cells(chapter.id)
         self.backend = RemoteBackend(partial(zygote_of, chapter.id), plan.cells, limits)
         # Hidden checks ask a second process: what one of them asked must never reach a public one, whose messages
         # and output a student gets to read.
@@ -118,7 +120,7 @@ class Grading:
                 if exercise.id not in self.best:
                     self._try(exercise)
             for exercise in self._open():
-                self._try_with_reference(exercise)
+                self._try_with_stand_ins(exercise)
         finally:
             self.backend.close()
             self.private.close()
@@ -136,24 +138,17 @@ class Grading:
                 if self.plan.exercises[exercise.id].written:
                     self._try(exercise)
 
-    def _try_with_reference(self, exercise: Exercise) -> None:
+    def _try_with_stand_ins(self, exercise: Exercise) -> None:
         """An exercise that builds on earlier ones is not lost with them: use the course's versions of those."""
-        planned = self.plan.exercises[exercise.id]
-        wrong: dict[str, Any] = {}
-        for earlier in self.chapter.exercises.values():
-            if earlier is exercise:
-                break
-            # One that passed may have been overwritten by a second version since.
-            doubtful = not self.best[earlier.id].passed or len(self.plan.exercises[earlier.id].points) > 1
-            if earlier.kind == "code" and doubtful:
-                names = [n for n in earlier.functions if n in planned.uses and n not in exercise.does_as]
-                wrong |= {name: getattr(earlier.reference, name) for name in names}
-        if not wrong or not planned.written:
-            return
-        self.backend.use_stand_ins(wrong)
-        names = ", ".join(f"`{name}`" for name in wrong)
-        self._try(exercise, f"graded with the course's {names} in place of yours")
-        self.backend.use_stand_ins({})
+        everything = list(self.chapter.exercises.values())
+        earlier = [e for e in everything[: everything.index(exercise)] if e.kind == "code"]
+        # One that passed may have been overwritten by a second version since.
+        wrong = {e.id for e in earlier if not self.best[e.id].passed or len(self.plan.exercises[e.id].points) > 1}
+        stand_ins = stand_ins_for(exercise, earlier, wrong, self.plan, self._solved)
+        if stand_ins:
+            self.backend.use_stand_ins(stand_ins)
+            self._try(exercise, stand_ins.note)
+            self.backend.use_stand_ins(None)
 
     def _try(self, exercise: Exercise, note: str = "") -> None:
         report = self._grade(exercise)

@@ -27,7 +27,9 @@ class PlannedExercise:
     points: list[int] = field(default_factory=list)
     # The code it consists of, one text per cell, its own cell first.
     sources: list[str] = field(default_factory=list)
+    parts: tuple[str, ...] = ()  # the same in the notebook's order
     uses: frozenset[str] = frozenset()
+    at_once: frozenset[str] = frozenset()  # those of them that are looked up when its cells run, not only in calls
     written: bool = False  # whether there is more than a stub
     notes: list[str] = field(default_factory=list)
 
@@ -144,7 +146,8 @@ def _cell(piece: _Piece, owner: dict[str, str], chapter: Chapter, limits: Limits
 def _plan_exercise(exercise: Exercise, pieces: list[_Piece], owner: dict[str, str]) -> PlannedExercise:
     own = set(exercise.functions)
     names, closure = _closure(exercise, pieces, owner)
-    planned = PlannedExercise(uses=frozenset(names - own))
+    at_once = frozenset().union(*(s.at_once for kept in closure.values() for s in kept))
+    planned = PlannedExercise(uses=frozenset(names - own), at_once=at_once - own)
     homes = [n for n, p in enumerate(pieces) if _defines(p, own) or p.exercise == exercise.id]
     # The first point at which all is there; later ones where something that it uses is bound anew.
     first_bound = [next((n for n, p in enumerate(pieces) if name in p.binds), 0) for name in names | own]
@@ -163,6 +166,7 @@ def _plan_exercise(exercise: Exercise, pieces: list[_Piece], owner: dict[str, st
         for n in ordered
         if any(not s.is_import for s in closure[n]) or n == home
     ]
+    planned.parts = tuple(pieces[n].source.only(closure[n]) for n in sorted(closure))  # type: ignore[union-attr]
     planned.written = any(s.binds & own and not s.is_stub for p in pieces for s in p.kept)
     planned.notes = _notes(exercise, pieces, homes)
     return planned

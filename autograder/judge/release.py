@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from pathlib import Path
 
 import autograder
@@ -10,7 +11,7 @@ import course_lib
 from autograder.exercise import topic_of
 
 # To be raised when the judge comes to other grades for the same checks and the same notebook.
-JUDGE_VERSION = 1
+JUDGE_VERSION = 2
 
 
 def released_notebook(chapter_id: str, folder: Path | None = None) -> bytes | None:
@@ -20,11 +21,34 @@ def released_notebook(chapter_id: str, folder: Path | None = None) -> bytes | No
     return path.read_bytes() if path.is_file() else None
 
 
+def solved_cells(chapter_id: str) -> dict[str, str]:
+    """The course's own solution cells by exercise, and under "" its set-up; none where ``solutions/`` is missing."""
+    path = Path(autograder.__file__).parent.parent / "solutions" / f"{chapter_id}.py"
+    return course_cells(path.read_text(encoding="utf-8")) if path.is_file() else {}
+
+
+def course_cells(script: str) -> dict[str, str]:
+    """The solution cells of a chapter's script by exercise, and under "" its set-up.
+
+    >>> course_cells('# %% tags=["setup"]\\nimport math\\n\\n# %% exercise="f"\\ndef f(): ...\\n\\n# %% [markdown]\\n')
+    {'': 'import math\\n\\n', 'f': 'def f(): ...\\n\\n'}
+    """
+    parts = re.split(r"^# %%(.*)\n", script, flags=re.MULTILINE)
+    cells = {}
+    for header, source in zip(parts[1::2], parts[2::2], strict=True):
+        exercise = re.match(r' exercise="(\w+)"', header)
+        if exercise or "setup" in header:
+            cells[exercise[1] if exercise else ""] = source
+    return cells
+
+
 def checks_fingerprint(chapter_id: str, released: bytes | None) -> str:
-    """What a grade depends on besides the submission: checks, reference and released notebook, as one short hash."""
+    """What a grade depends on besides the submission: checks, reference, solutions, released notebook, as a hash."""
     digest = hashlib.sha256(f"{JUDGE_VERSION}\0".encode())
     for path in _chapter_files(chapter_id):
         digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
+    for name, source in solved_cells(chapter_id).items():
+        digest.update(f"{name}\0{source}\0".encode())
     digest.update(released or b"")
     return digest.hexdigest()[:16]
 

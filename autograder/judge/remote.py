@@ -14,7 +14,7 @@ import signal
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from autograder.judge.child import PART_SECONDS
 from autograder.judge.launcher import Child, JudgeError, Limits, Zygote
@@ -22,7 +22,9 @@ from autograder.judge.protocol import MAX_MESSAGE_BYTES, BadMessage, Closed, Mes
 from autograder.student import ProcessDied, answer_callback
 from autograder.values import Packed
 
-STAND_INS = 1_000_000  # numbers from here on name a stand-in; below, a function that the check handed over
+if TYPE_CHECKING:
+    from autograder.judge.stand_ins import StandIns
+
 MAX_DEATHS = 40
 DEADLY = "ProcessDied"
 MAX_CHECK_BYTES = MAX_MESSAGE_BYTES  # all answers of one check together: they are kept until it ends
@@ -42,10 +44,6 @@ class Cell:
     defines: frozenset[str] = frozenset()
 
 
-# A call to a stand-in goes to another process and back, which a student's own function would not.
-STAND_IN_PATIENCE = 8.0
-
-
 class RemoteBackend:
     """The backend of one submission; implements :class:`autograder.student.Backend`. Close it at the end."""
 
@@ -59,8 +57,8 @@ class RemoteBackend:
         self._excused: set[int] = set()
         self._new_check = False
         self._died_in_check: str | None = None
-        self._stand_ins: dict[str, Callable] = {}
-        self._stand_ins_there: list[str] = []  # those that the present child knows of
+        self._stand_ins: StandIns | None = None
+        self._stand_ins_there: StandIns | None = None  # those that the present child has
         self._cell_time = 0.0
         self.forbid: tuple[str, ...] = ()  # what the code under test may not call
         self.relax: tuple[str, ...] = ()  # what it may do although others may not
@@ -104,9 +102,9 @@ class RemoteBackend:
         if self._child:
             self._child.channel.received = 0
 
-    def use_stand_ins(self, functions: dict[str, Callable]) -> None:
-        """Answer calls to these names with the given functions, instead of the student's; ``{}`` undoes it."""
-        self._stand_ins = dict(functions)
+    def use_stand_ins(self, stand_ins: StandIns | None) -> None:
+        """Let the course's versions of some names stand for the student's; None undoes it."""
+        self._stand_ins = stand_ins
 
     def request(self, request: dict[str, Any], functions: list[Callable]) -> dict[str, Any]:
         """Perform a request; ProcessDied when the submission's process ended or broke the protocol."""
@@ -114,8 +112,6 @@ class RemoteBackend:
             raise ProcessDied(self._died_in_check)
         try:
             self._ensure()
-            if self._stand_ins and request.get("time_limit"):
-                request = request | {"time_limit": STAND_IN_PATIENCE * float(request["time_limit"])}
             reply = self._perform(request, functions)
         except ProcessDied as error:
             self._died_in_check = str(error)
@@ -139,7 +135,7 @@ class RemoteBackend:
             if len(self.deaths) >= MAX_DEATHS:
                 raise ProcessDied("your notebook's code ended its process too many times")
             self._child = self._fork()
-            self._done, self._cell_time, self._stand_ins_there = 0, 0.0, []
+            self._done, self._cell_time, self._stand_ins_there = 0, 0.0, None
         try:
             while self._done < len(self._program):
                 index = self._program[self._done]
@@ -148,10 +144,10 @@ class RemoteBackend:
                     self._run_cell(index)
         except ProcessDied:
             return self._ensure()  # without the cell that was deadly
-        if self._stand_ins_there != list(self._stand_ins):
-            numbers = {name: STAND_INS + k for k, name in enumerate(self._stand_ins)}
-            self._exchange(Message("stand_in", {"numbers": numbers}), self._limits.grace_seconds, [])
-            self._stand_ins_there = list(self._stand_ins)
+        if self._stand_ins_there is not self._stand_ins:
+            self._stand_ins_there, limit = self._stand_ins, self._limits.cell_seconds
+            body = self._stand_ins.as_body() if self._stand_ins else {}
+            self._exchange(Message("stand_in", body | {"time_limit": limit}), limit, [])
 
     def _fork(self) -> Child:
         for last_try in (False, True):
@@ -226,8 +222,6 @@ class RemoteBackend:
 
     def _answer(self, message: Message, functions: list[Callable]) -> Message:
         number = message.body.get("number")
-        if type(number) is int and number >= STAND_INS:
-            functions, number = list(self._stand_ins.values()), number - STAND_INS
         try:
             if type(number) is not int or not 0 <= number < len(functions):
                 raise TypeError("there is no such function")

@@ -25,6 +25,7 @@ class Statement:
     last: int
     binds: frozenset[str]
     uses: frozenset[str]
+    at_once: frozenset[str]  # those that are looked up when the statement runs, not when a function in it is called
     is_stub: bool
     is_definition: bool  # of a function or a class
     is_import: bool
@@ -100,6 +101,7 @@ def _statement(node: ast.stmt, lines: tuple[str, ...]) -> Statement:
         last=last,
         binds=frozenset(_bound(node)),
         uses=_global_names("\n".join(lines[first - 1 : last])),
+        at_once=_global_names("\n".join(lines[first - 1 : last]), at_once=True),
         is_stub=_is_stub(node),
         is_definition=isinstance(node, _SCOPES),
         is_import=isinstance(node, (ast.Import, ast.ImportFrom)),
@@ -129,23 +131,24 @@ def _bound(node: ast.AST) -> Iterator[str]:
         yield from _bound(child)
 
 
-def _global_names(text: str) -> frozenset[str]:
-    """Names that the statement, or a function in it, looks up globally."""
+def _global_names(text: str, at_once: bool = False) -> frozenset[str]:
+    """Names that the statement looks up globally, or (unless ``at_once``) a function in it when it is called."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            return frozenset(_globals_of(symtable.symtable(text, "cell", "exec")))
+            return frozenset(_globals_of(symtable.symtable(text, "cell", "exec"), at_once))
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return frozenset()
 
 
-def _globals_of(table: symtable.SymbolTable) -> Iterator[str]:
+def _globals_of(table: symtable.SymbolTable, at_once: bool) -> Iterator[str]:
     at_top = table.get_type() == "module"
     for symbol in table.get_symbols():
         if symbol.is_referenced() and (at_top or symbol.is_global()):
             yield symbol.get_name()
     for child in table.get_children():
-        yield from _globals_of(child)
+        if not at_once or child.get_type() != "function":
+            yield from _globals_of(child, at_once)
 
 
 def _is_stub(node: ast.stmt) -> bool:

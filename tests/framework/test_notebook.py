@@ -232,6 +232,36 @@ def test_a_failure_caused_by_an_earlier_exercise_is_led_back_to_it(two_exercises
     assert "in place of yours" not in text and "How far is each number" in text
 
 
+THROUGH_A_CLASS = """class Distance:
+    def __call__(self, x, numbers):
+        return abs(x - mean(numbers))
+def spread(numbers):
+    return max(Distance()(x, numbers) for x in numbers)
+"""
+
+
+class Twice(Exercise):
+    """Twice how far numbers are from their mean."""
+
+    functions = ("twice",)
+    reference = type("R", (), {"twice": staticmethod(lambda n: 2 * Spread.reference.spread(n))})
+
+    @check(points=2)
+    def is_twice_the_spread(self, student, rng):
+        close(student.twice([1, 2, 6]), 6.0)
+
+
+def test_the_cause_is_found_behind_helpers_and_behind_what_fails_because_of_it(two_exercises):
+    shell = two_exercises
+    notebook._session.chapter.exercises["twice"] = Twice()
+    for source in (WRONG, THROUGH_A_CLASS, "def twice(numbers):\n    return 2 * spread(numbers)\n"):
+        run(shell, source)
+    assert "With the course's mean in place of yours this check passes" in run(shell, "check(spread)")[1]
+    assert "With the course's mean in place of yours this check passes" in run(shell, "check(twice)")[1]
+    run(shell, THROUGH_A_CLASS.replace("abs(", "3 * abs("))
+    assert "With the course's spread and mean in place of yours" in run(shell, "check(twice)")[1]
+
+
 def test_an_unwritten_or_unknown_earlier_function_is_named(two_exercises):
     shell = two_exercises
     run(shell, STUB)

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 from held import QUICK, SECRET, Holder
-from small import CHAPTER_ID, RELEASED, answers, chapter, notebook
+from small import CHAPTER_ID, RELEASED, SOLVED, answers, chapter, notebook
 
 from autograder.judge import grading
 
@@ -33,6 +33,7 @@ def grade(holder, monkeypatch):
     """Grade cells (or bytes) of the small chapter and return the result."""
     monkeypatch.setattr(grading, "load_chapter", lambda chapter_id: chapter())
     monkeypatch.setattr(grading, "zygote_of", lambda chapter_id: holder.get())
+    monkeypatch.setattr(grading, "solved_cells", lambda chapter_id: SOLVED)
 
     def run(cells=None, *, secret=SECRET, limits=QUICK, released=RELEASED, **replaced):
         data = cells if isinstance(cells, bytes) else notebook(answers(**replaced) if cells is None else cells)

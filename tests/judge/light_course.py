@@ -40,6 +40,8 @@ def patch() -> None:
     release._chapter_files = lambda chapter_id: []  # an author may be editing the real ones
     from autograder.judge import gradebook, grading, results
 
+    release.solved_cells = grading.solved_cells = lambda chapter_id: {"": SETUP} | small.RIGHT
+
     for owner, name, words in (
         (grading, "grade_one", lambda data, **_: ["graded", grading.content_hash(data)]),
         (results.ResultStore, "put", lambda self, result: ["stored", result["hash"]]),
