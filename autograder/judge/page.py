@@ -22,7 +22,7 @@ from traitlets import default
 # An image without a description; what is looked at ends with the tag, however long the picture in it is.
 _NO_ALT = re.compile(r"<img\b(?![^>]*\balt=)")
 NO_DESCRIPTION = "No description has been provided for this image"
-MEMO = 4096  # cells; a class's notebooks have a few hundred in common
+MEMO = 512  # cells; those of the release are used again with every notebook, and so never the oldest
 
 
 class FeedbackExporter(HTMLExporter):

@@ -58,7 +58,7 @@ class Source:
         return tuple(self.only(group) for group in groups)
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=512)  # the cells of the release, and of the notebook at hand
 def parse(text: str) -> Source | None:
     """The statements of a cell, None when it is not Python even for IPython.
 
