@@ -69,7 +69,7 @@ def span_corrupt(
     As many tokens are cut as `span_mask` says, and `replace_spans` numbers the gaps by sentinels: tokens of their own,
     sentinel0, sentinel0 - 1, and so on (T5's vocabulary keeps its 100 at the end, in this order). `g` draws.
     ValueError for a text of fewer than two tokens, `noise` outside 0 to 1 (both excluded), or `mean_span` below 1.
-    Source: Raffel et al. 2020, section 3.1.4 and figure 2; 15% and 3 from section 3.3.4.
+    Source: Raffel et al. 2020, section 3.1.4 and figure 2; 15% and 3 from sections 3.3.3 and 3.3.4.
 
     >>> inputs, targets = span_corrupt(torch.arange(20), noise=0.15, mean_span=3, sentinel0=99)
     >>> len(inputs), len(targets), targets[[0, -1]].tolist()

@@ -18,7 +18,7 @@ PEAK_FLOPS: dict[str, float] = {
     "T4": 65e12,  # NVIDIA T4 data sheet, float16
     "RTX 4090": 165e12,  # NVIDIA Ada architecture white paper, bfloat16 with float32 sums
     "RTX 3090": 71e12,  # NVIDIA GA102 architecture white paper, bfloat16 with float32 sums
-    "TPU v4": 275e12,  # Jouppi et al. 2023, table 4
+    "TPU v4": 275e12,  # Jouppi et al. 2023
 }
 
 # Bytes a parameter while training: weight, gradient, float32 master weight, optimiser's state.

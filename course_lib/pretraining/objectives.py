@@ -61,7 +61,7 @@ def prefix_lm_loss(model: nn.Module, prefix: Tensor, target: Tensor, ignore_inde
     returns logits. Only tokens of the target are predicted, the first of them from the last of the prefix. Target
     tokens equal to `ignore_index` do not count; they must stand at the end, as padding does. ValueError for shapes
     that do not fit, an empty prefix, or if no prediction is left.
-    Source: Raffel et al. 2020, section 3.2.1 and figure 4.
+    Source: Raffel et al. 2020, section 3.2.1.
 
     >>> loss = prefix_lm_loss(lambda ids, mask: torch.zeros(*ids.shape, 8), torch.tensor([[1, 2]]), torch.tensor([[3]]))
     >>> loss  # ln 8

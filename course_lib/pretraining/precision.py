@@ -13,7 +13,7 @@ def bf16_round(x: Tensor) -> Tensor:
     bfloat16 is the upper half of a float32: the same 8 bits of exponent, but 8 significant binary digits (7 of them
     stored) in place of 24. So the range stays and neighbours are 1/128 apart between 1 and 2. Values above the largest
     bfloat16 by half a step or more become infinite; NaN stays NaN. Any shape. ValueError for another dtype.
-    Source: Kalamkar et al. 2019, section 2.
+    Source: Kalamkar et al. 2019 (A study of BFLOAT16 for deep learning training).
 
     >>> bf16_round(torch.tensor([1.0, 1.003, 1.005, 300.7]))
     tensor([  1.0000,   1.0000,   1.0078, 300.0000])

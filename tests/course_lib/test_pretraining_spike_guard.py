@@ -109,6 +109,21 @@ def test_damage_that_shows_only_later_is_undone_too():
     assert run.losses == pytest.approx([0.99**n for n in range(38)])
 
 
+def test_a_state_can_be_gone_back_to_twice():
+    state = {"seen": []}
+
+    def step(number):
+        state["seen"].append(number)
+        return math.nan if number in (20, 21) else 1.0
+
+    def restore(saved):  # takes over what it gets, and goes on to change it
+        state.update(saved)
+
+    run = train_with_spike_guard(step, lambda: copy.deepcopy(state), restore, range(25), SpikeGuard(), every=20)
+    assert run.skipped == [*range(22)]  # no loss of the state before step 20 was good, so both go back to the start
+    assert state["seen"] == [n for n in range(25) if n not in run.skipped]
+
+
 def test_what_never_ends_is_an_error():
     with pytest.raises(RuntimeError, match="after 3 returns to step 0"):
         train_with_spike_guard(lambda b: math.nan, dict, lambda s: None, range(9), SpikeGuard(), max_rewinds=3)
