@@ -47,7 +47,8 @@ model), H heads, D numbers per head, V entries of the vocabulary. `[B, T, C]` is
 **How the chapter works.** As in chapter 1: an *idea*, a question to *predict*, the *exercise*, its *check*, an
 *experiment* with a picture. Experiments use your function once it passes its checks and the course's until then, so
 nothing blocks you. There are fourteen exercises from ★ to ★★★. All of them together take about eight hours, and the
-chapter falls into five parts that can be done on five days.
+chapter falls into five parts that can be done on five days. When you come back to it, choose *Run ▸ Run All Above
+Selected Cell* first: later parts use names, and the trained copying model, from earlier ones.
 """
 
 # %% tags=["setup"]
@@ -267,8 +268,9 @@ def scaled_dot_product_attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor |
 
     Returns (out, weights). weights [B, H, T, S] = softmax over the keys of q @ k^T / sqrt(D); every row sums to one,
     and masked places have weight 0. out [B, H, T, D] = weights @ v. A query that may look nowhere gets weights 0 and
-    output 0. Scores of ±10,000 and more must not give inf or nan. For inputs in half precision the softmax is computed
-    in float32; out and weights come back in the dtype of q.
+    output 0. Scores of ±10,000 and more must not give inf or nan. For inputs in half precision, q and k are converted to
+    float32 before they are multiplied, and the softmax is computed there too; out and weights come back in the dtype
+    of q.
 
     >>> q = torch.tensor([[[[2.0, 0.0, 0.0, 0.0]]]])
     >>> k = torch.tensor([[[[2.0, 0.0, 0.0, 0.0], [0.0, 1.0, 0.0, 0.0]]]])
@@ -1784,7 +1786,8 @@ class GPT(nn.Module):
     products with token_embedding.weight. A mask is not a weight: keep it out of state_dict(), the dictionary of all
     weights (make it when it is needed, or register_buffer(..., persistent=False)).
 
-    Attention is causal. Dropout, with probability cfg.dropout if cfg has that attribute, follows the sum of the two
+    Attention is causal. Dropout, with probability cfg.dropout if cfg has that attribute (not every cfg does: 0 without
+    it), follows the sum of the two
     embeddings, in training only. New tensors, such as the places, are made on the device of ids. All matrices and
     embeddings start with standard deviation 0.02 (o_proj and mlp.down with 0.02 / sqrt(2 n_layers)), biases with zero.
 
