@@ -43,8 +43,8 @@ def main(root: Path, kills: int, seed: int) -> None:
     rng, killed = random.Random(seed), 0
     expected = 3 * len(list((root / "classroom" / "submitted").iterdir()))  # graded, stored, entered
     while killed < kills:
-        # So much further on in the log, and then a moment: anywhere between two lines.
-        target, moment = lines() + rng.randint(0, 2 * expected // kills), rng.random() * 0.1
+        # So much further on in the log, and then a moment: anywhere between two lines, and early enough for all kills.
+        target, moment = lines() + rng.randint(0, expected // kills), rng.random() * 0.05
         pid = start(root)
         while lines() < target and os.waitpid(pid, os.WNOHANG) == (0, 0):
             time.sleep(0.002)

@@ -131,7 +131,7 @@ def test_a_class_is_graded_into_postgresql_and_nbgrader_reads_it(gradebook, tmp_
 
 @pytest.mark.slow
 def test_a_run_that_is_killed_leaves_a_sound_database(gradebook, tmp_path, monkeypatch):
-    work = {f"s{number:02}": light_course.submission(number, right=number % 2 > 0) for number in range(8)}
+    work = {f"s{number:02}": light_course.submission(number, right=number % 2 > 0) for number in range(12)}
     root = light_course.make(tmp_path / "course", work)
     monkeypatch.setenv("COURSE_GRADEBOOK", gradebook)
     assert "COURSE_GRADEBOOK" in environment(tmp_path / "log")
