@@ -45,8 +45,10 @@ def point_to_the_cause(
             again = check(exercise)
         called = {owner.id: name for name, owner in reversed(names.items())}  # each by the name that was met first
         said = " and ".join(name for name in names if name in called.values())
-        for result, repaired in zip(report.results, again.results, strict=True):
-            if result.outcome is not Outcome.PASSED and repaired.outcome is Outcome.PASSED:
+        passes = {repaired.check for repaired in again.results if repaired.outcome is Outcome.PASSED}
+        for result in report.results:
+            # By name: one of the two may have ended early, after checks that cannot go on.
+            if result.outcome is not Outcome.PASSED and result.check in passes:
                 result.hint = f"With the course's {said} in place of yours this check passes: mend that exercise first."
                 result.mistake = result.mistake_text = ""
         if again.passed:

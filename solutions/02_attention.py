@@ -268,9 +268,9 @@ def scaled_dot_product_attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor |
 
     Returns (out, weights). weights [B, H, T, S] = softmax over the keys of q @ k^T / sqrt(D); every row sums to one,
     and masked places have weight 0. out [B, H, T, D] = weights @ v. A query that may look nowhere gets weights 0 and
-    output 0. Scores of ±10,000 and more must not give inf or nan. For inputs in half precision, q and k are converted to
-    float32 before they are multiplied, and the softmax is computed there too; out and weights come back in the dtype
-    of q.
+    output 0. Scores of ±10,000 and more must not give inf or nan. For inputs in half precision, q and k are converted
+    to float32 before they are multiplied, and the softmax is computed there too; out and weights come back in the
+    dtype of q.
 
     >>> q = torch.tensor([[[[2.0, 0.0, 0.0, 0.0]]]])
     >>> k = torch.tensor([[[[2.0, 0.0, 0.0, 0.0], [0.0, 1.0, 0.0, 0.0]]]])
@@ -1787,9 +1787,9 @@ class GPT(nn.Module):
     weights (make it when it is needed, or register_buffer(..., persistent=False)).
 
     Attention is causal. Dropout, with probability cfg.dropout if cfg has that attribute (not every cfg does: 0 without
-    it), follows the sum of the two
-    embeddings, in training only. New tensors, such as the places, are made on the device of ids. All matrices and
-    embeddings start with standard deviation 0.02 (o_proj and mlp.down with 0.02 / sqrt(2 n_layers)), biases with zero.
+    it), follows the sum of the two embeddings, in training only. New tensors, such as the places, are made on the
+    device of ids. All matrices and embeddings start with standard deviation 0.02 (o_proj and mlp.down with 0.02 /
+    sqrt(2 n_layers)), biases with zero.
 
     >>> from types import SimpleNamespace
     >>> model = GPT(SimpleNamespace(vocab_size=65, context_length=8, n_layers=2, n_heads=2, d_model=16))

@@ -66,7 +66,7 @@ class ResultStore:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=".part")
         with os.fdopen(handle, "w", encoding="utf-8") as stream:
-            stream.write(json.dumps(result))  # json.dump, or an indent, is written in Python and takes ten times as long
+            stream.write(json.dumps(result))  # json.dump, or an indent, takes ten times as long
         os.replace(temporary, path)
 
     def _path(self, chapter: str, digest: str, fingerprint: str) -> Path:
