@@ -19,11 +19,11 @@ from autograder.judge.gradebook import Course
 from autograder.student import Remote, Student
 
 STUDENT, CHECKS, NAMING = "student's code", "checks and their oracles", "naming of mistakes"
-STAND_INS = "calls of the course's functions that stand in for wrong ones"
+CALLBACKS = "calls back to the checks' own functions"
 PROCESSES, PROTOCOL, READING = "forks, walls, ends of processes", "messages and values", "reading and planning"
 GRADEBOOK, FEEDBACK, REST = "notebook and gradebook", "feedback page", "everything else"
 NOT_OURS = (STUDENT, CHECKS, NAMING)
-OURS = (PROCESSES, PROTOCOL, STAND_INS, READING, GRADEBOOK, FEEDBACK, REST)
+OURS = (PROCESSES, PROTOCOL, CALLBACKS, READING, GRADEBOOK, FEEDBACK, REST)
 
 # The clocks are those of single threads: a process's own clock is as coarse as the kernel's tick while a timer on
 # processor time is set, as it is around every check and in every submission's process.
@@ -114,7 +114,7 @@ class Meter:
             (run, "find_mistake", NAMING),
             (Remote, "_call", PROTOCOL),
             (Student, "_send", PROTOCOL),
-            (remote.RemoteBackend, "_answer", STAND_INS),
+            (remote.RemoteBackend, "_answer", CALLBACKS),
             (remote.RemoteBackend, "run", PROTOCOL),
             (grading, "make_plan", READING),
             (grading, "read_cells", READING),
