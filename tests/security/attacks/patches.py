@@ -1,7 +1,7 @@
 # ruff: noqa: E501
 """The judge's own side in the child, Python and libraries rewritten: all of it may be changed, none of it is believed."""
 
-from attack import BOTH, FULL, RETURN, Attack
+from attack import BOTH, RETURN, Attack
 
 A = Attack
 WRONG = "def double(x):\n    return 0\n"
@@ -89,14 +89,23 @@ ATTACKS = [
         "sys.modules emptied",
         "no module is left",
         "import sys\n" + RETURN + "sys.modules.clear()\n",
-        earns={"total": 0, "apply": 0, "centre": 0, "Tally": 0},  # nothing can be imported any more
+        earns={"centre": 0},  # torch imports more when it first derives
     ),
     A(
         "input transformer",
         "IPython rewrites the cells that come after: every function returns its first argument's double",
         "def rewrite(lines):\n    return [line.replace('return', 'return 0 and') for line in lines]\n"
         "get_ipython().input_transformers_post.append(rewrite)\n" + RETURN,
-        earns=dict.fromkeys(FULL, 0),
+        earns={},  # plain Python runs as it stands
+    ),
+    A(
+        "stolen stand-in",
+        "total keeps the course's double, which it is given in place of the wrong one, for double to call",
+        {
+            "double": "import builtins\ndef double(x):\n    return getattr(builtins, 'stolen', abs)(x)\n",
+            "total": "import builtins\ndef total(xs):\n    builtins.stolen = double\n"
+            "    return sum(double(x) for x in xs)\n",
+        },
     ),
     A(
         "syntax tree transformer",
