@@ -94,7 +94,7 @@ def _row(result: Result, opened: bool) -> str:
         body.append(f"<div><b>Hint:</b> {html.escape(result.hint)}</div>")
     is_open = " open" if opened else ""
     return (
-        f"<li style='{_ROW}'><details{is_open}><summary style='cursor:pointer'>{title}</summary>"
+        f"<li style='{_ROW}'><details{is_open}><summary style='cursor:pointer;display:list-item'>{title}</summary>"
         f"<div style='margin:4px 0 8px 2.9em'>{''.join(body)}</div></details></li>"
     )
 

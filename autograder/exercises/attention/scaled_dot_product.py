@@ -43,16 +43,17 @@ def attended(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> tup
     return out.reshape(*lead, T, -1), weights.reshape(*lead, T, S)
 
 
-def attends(got: Any, want: tuple[Tensor, Tensor], dtype: torch.dtype, what: str = "it", tolerance=(1e-4, 1e-5)):
+def attends(got: Any, want: tuple[Tensor, Tensor], dtype: torch.dtype, what: str = "", tolerance=(1e-4, 1e-5)):
     """Compare a pair (out, weights) with the oracle's; the weights may have a wider dtype than the output."""
     if not isinstance(got, tuple) or len(got) != 2:
-        fail(f"{what} returned {type_name(got)}, expected a tuple (out, weights)", got)
-    for value, right, name in zip(got, want, ("out", "weights"), strict=True):
+        fail(f"it returned {type_name(got)}, expected a tuple (out, weights)", got)
+    for value, right, part in zip(got, want, ("out", "weights"), strict=True):
+        name = f"{part} {what}".rstrip()
         if not isinstance(value, Tensor):
-            fail(f"{what}: {name} is {type_name(value)}, expected a Tensor", got)
-        close(value, right, *tolerance, what=f"{what}: {name}", dtype=False)
+            fail(f"{name} is {type_name(value)}, expected a Tensor", got)
+        close(value, right, *tolerance, what=name, dtype=False)
     if got[0].dtype != dtype:
-        fail(f"{what}: out has dtype {got[0].dtype}, expected {dtype}, the one of q, k and v", got)
+        fail(f"out has dtype {got[0].dtype}, expected {dtype}, the one of q, k and v", got)
 
 
 def draw(rng: Rng, B: int, H: int, T: int, S: int, D: int, strength: float = 1.0) -> tuple[Tensor, Tensor, Tensor]:
