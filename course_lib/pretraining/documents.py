@@ -4,6 +4,7 @@ Everything is a stream: a corpus yields one document after the other, a long one
 """
 
 import hashlib
+import importlib
 import io
 import json
 from collections.abc import Callable, Iterable, Iterator
@@ -152,7 +153,7 @@ def huggingface_corpus(
     if max_documents is not None:
         require_int("max_documents", max_documents, 1)
     try:
-        from datasets import load_dataset
+        load_dataset = importlib.import_module("datasets").load_dataset  # optional: not pinned
     except ImportError:
         raise ValueError(
             f"name: expected the package datasets, to stream {name!r} (pip install datasets), got none; "
