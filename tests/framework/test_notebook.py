@@ -1,6 +1,7 @@
 """What a student meets in a notebook, run in a real IPython shell."""
 
 import json
+import sys
 
 import pytest
 from IPython.core.interactiveshell import InteractiveShell
@@ -47,6 +48,8 @@ def shell(tmp_path, monkeypatch):
     monkeypatch.setattr(notebook, "_session", notebook._Session(store=store))
     monkeypatch.delenv("NBGRADER_EXECUTION", raising=False)
     monkeypatch.setenv("COURSE_SCALE", "quick")
+    # The shell puts a module of its own in the place of the main one; the tests after this need theirs.
+    monkeypatch.setitem(sys.modules, "__main__", sys.modules["__main__"])
     shell = InteractiveShell.instance()
     shell.reset(new_session=True)
     run(shell, SETUP)
