@@ -6,6 +6,7 @@ from course_lib.pretraining.batches import Batch, TokenBatches, evaluation_batch
 from course_lib.pretraining.checkpoint import load_checkpoint, random_state, save_checkpoint, set_random_state, unwrap
 from course_lib.pretraining.classifier import QualityClassifier, hashed_ngrams, train_quality_classifier
 from course_lib.pretraining.clipping import clip_grad_norm, clip_grad_norm_, global_norm
+from course_lib.pretraining.contextual import contextual_vectors
 from course_lib.pretraining.corruption import mlm_mask, replace_spans, span_corrupt, span_mask
 from course_lib.pretraining.costs import (
     PEAK_FLOPS,
@@ -95,6 +96,7 @@ __all__ = [
     "clip_grad_norm",
     "clip_grad_norm_",
     "content_hash",
+    "contextual_vectors",
     "cooccurrence",
     "count_targets",
     "cross_attention",
