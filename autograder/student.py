@@ -233,6 +233,8 @@ def short(value: Any, limit: int = 90) -> str:
     """A one-line rendering of a value for a message."""
     if isinstance(value, Remote):
         return type_name(value)
+    if hasattr(value, "initial_seed"):  # a generator: its address would differ from run to run
+        return f"torch.Generator().manual_seed({value.initial_seed()})"
     if _is_large(value):
         return f"{type(value).__name__.lower()} of shape {tuple(value.shape)}"
     items = value.values() if isinstance(value, dict) else value if isinstance(value, (list, tuple)) else ()

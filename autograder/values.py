@@ -100,6 +100,8 @@ def _encode(value: Any, buffers: list[bytes], keep: Callable[[Any], int] | None,
         return _encode_tensor(value, buffers, torch)
     if torch is not None and isinstance(value, torch.dtype | torch.device):
         return {"t": type(value).__name__, "v": str(value).removeprefix("torch.")}
+    if torch is not None and isinstance(value, torch.Generator) and _is_unused(value, torch):
+        return {"t": "generator", "v": value.initial_seed()}
     if keep is None:
         raise BadValue(f"a {type(value).__name__} object is not data")
     return {"t": "object", "v": keep(value), "of": type(value).__name__[:80]}
@@ -110,6 +112,14 @@ def _name(name: Any) -> str:
     if type(name) is not str or len(name) > 200 or not name.isidentifier() or name.startswith("_"):
         raise BadValue(f"{str(name)[:40]!r} is not a name that a namespace may have")
     return name
+
+
+def _is_unused(generator: Any, torch: Any) -> bool:
+    # A seed is data. What has been drawn since is not in it: a generator in use stays where it is.
+    seed = generator.initial_seed()
+    if generator.device.type != "cpu" or not 0 <= seed < 2**63:
+        return False
+    return torch.equal(generator.get_state(), torch.Generator().manual_seed(seed).get_state())
 
 
 def _encode_array(array: np.ndarray, buffers: list[bytes], kind: str, dtype: str | None = None) -> dict:
@@ -184,6 +194,8 @@ def _decode(tree: Any, buffers: list[bytes], wrap: Callable | None, budget: list
             return _decode_tensor(tree, buffers)
         if kind in ("dtype", "device"):
             return _decode_torch_name(kind, body)
+        if kind == "generator":
+            return _decode_generator(body)
         if kind == "object" and wrap is not None and type(body) is int:
             return wrap(Opaque(body, str(tree.get("of"))[:80]))
     except BadValue:
@@ -236,6 +248,14 @@ def _decode_torch_name(kind: str, name: Any) -> Any:
     if name not in TENSOR_DTYPES | {"uint16", "uint32", "uint64"}:
         raise BadValue(f"unknown dtype {name!r}")
     return getattr(torch, name)
+
+
+def _decode_generator(seed: Any) -> Any:
+    import torch
+
+    if type(seed) is not int or not 0 <= seed < 2**63:
+        raise BadValue("malformed seed of a generator")
+    return torch.Generator().manual_seed(seed)
 
 
 def same(a: Any, b: Any, rtol: float = 1e-4, atol: float = 1e-6) -> bool:

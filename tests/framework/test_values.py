@@ -11,6 +11,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from autograder.student import short
 from autograder.values import BadValue, Packed, decode, encode, same
 
 names = st.from_regex("[a-z][a-z_0-9]{0,8}", fullmatch=True)
@@ -75,6 +76,25 @@ def test_a_namespace_keeps_its_names_and_values():
     assert type(back) is SimpleNamespace and list(vars(back)) == ["n_layers", "table", "inner"]
     assert back.n_layers == 2 and torch.equal(back.table, cfg.table) and back.inner.rates == [0.1, None]
     assert type(back.inner) is SimpleNamespace
+
+
+def test_a_generator_crosses_as_its_seed_until_somebody_has_drawn_from_it():
+    generator = torch.Generator().manual_seed(7)
+    back, again = decode(encode((generator, generator)))
+    want = torch.rand(3, generator=torch.Generator().manual_seed(7))
+    assert back is not generator and torch.equal(torch.rand(3, generator=back), want)
+    assert torch.equal(torch.rand(3, generator=again), want)
+    assert short(generator) == "torch.Generator().manual_seed(7)"
+    torch.rand(1, generator=generator)
+    with pytest.raises(BadValue, match="not data"):
+        encode(generator)
+    assert encode(generator, lambda value: 4).tree == {"t": "object", "v": 4, "of": "Generator"}
+
+
+@pytest.mark.parametrize("seed", [-1, 2**63, 1.0, True, None, "7", [7]])
+def test_a_generator_without_a_seed_does_not_cross(seed):
+    with pytest.raises(BadValue):
+        decode(Packed({"t": "generator", "v": seed}))
 
 
 @pytest.mark.parametrize("name", ["two words", "", "1st", "__class__", "_hidden", "a.b", "a" * 201, "\ud800"])
