@@ -1,0 +1,12 @@
+"""Chapter 3, pretraining: the exercises in the notebook's reading order."""
+
+# The order of the imports is the order of the exercises.
+# ruff: isort: skip_file
+
+from autograder.exercises.pretraining.loss import CausalLmLoss
+
+CHAPTER = "03_pretraining"
+
+__all__ = [
+    "CausalLmLoss",
+]

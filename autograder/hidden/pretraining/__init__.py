@@ -1,0 +1,9 @@
+"""Hidden checks and other correct solutions of chapter 3; never handed out."""
+
+# ruff: isort: skip_file
+
+from autograder.hidden.pretraining.loss import CausalLmLoss
+
+__all__ = [
+    "CausalLmLoss",
+]
