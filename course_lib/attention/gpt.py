@@ -85,7 +85,7 @@ class GPT(nn.Module):
     def _embed(self, ids: Tensor, positions: Tensor | None) -> Tensor:
         cfg = self.cfg
         T = require_tensor("ids", ids, "[B, T]").shape[1]
-        if ids.device.type == "cpu":  # a GPU would have to be waited for
+        if ids.device.type == "cpu" and not torch.compiler.is_compiling():  # a GPU would have to be waited for
             require_ids("ids", ids, cfg.vocab_size)
         x = self.token_embedding(ids)
         if cfg.positions == "learned":

@@ -72,7 +72,7 @@ def python_corpus(parts: Iterable[str] = PARTS) -> Corpus:
     if not parts or not set(parts) <= set(PARTS):
         raise ValueError(f"parts: expected one or more of {', '.join(PARTS)}, got {parts!r}")
     digest, size = hashlib.sha256(repr(("python", 1, parts)).encode()), 0
-    for part in {"source" if part == "docstrings" else part for part in parts}:  # docstrings are made from source
+    for part in sorted({"source" if part == "docstrings" else part for part in parts}):  # docstrings: from source
         entry = hashlib.sha256(part.encode())
         for name, text in corpus.python_documents(part):
             encoded = text.encode("utf-8", errors="surrogatepass")
