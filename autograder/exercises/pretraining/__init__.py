@@ -4,9 +4,11 @@
 # ruff: isort: skip_file
 
 from autograder.exercises.pretraining.loss import CausalLmLoss
+from autograder.exercises.pretraining.masking import MlmMask
 
 CHAPTER = "03_pretraining"
 
 __all__ = [
     "CausalLmLoss",
+    "MlmMask",
 ]

@@ -3,7 +3,9 @@
 # ruff: isort: skip_file
 
 from autograder.hidden.pretraining.loss import CausalLmLoss
+from autograder.hidden.pretraining.masking import MlmMask
 
 __all__ = [
     "CausalLmLoss",
+    "MlmMask",
 ]
