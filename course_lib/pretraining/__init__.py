@@ -2,7 +2,9 @@
 
 from course_lib.pretraining.accumulation import accumulate, backward_by_tokens, count_targets, token_loss_sum
 from course_lib.pretraining.adamw import AdamW, adamw_step, decay_groups
+from course_lib.pretraining.adapt import Classifier, finetune_classifier, format_task, masked_mean
 from course_lib.pretraining.batches import Batch, TokenBatches, evaluation_batches, windows
+from course_lib.pretraining.bigram import BigramLM
 from course_lib.pretraining.checkpoint import load_checkpoint, random_state, save_checkpoint, set_random_state, unwrap
 from course_lib.pretraining.classifier import QualityClassifier, hashed_ngrams, train_quality_classifier
 from course_lib.pretraining.clipping import clip_grad_norm, clip_grad_norm_, global_norm
@@ -58,6 +60,7 @@ from course_lib.pretraining.precision import MasterWeights, bf16_round
 from course_lib.pretraining.quality import c4_clean, gopher_quality, gopher_repetition, quality_filter
 from course_lib.pretraining.schedules import lr_at, wsd_at
 from course_lib.pretraining.spike_guard import GuardedRun, SpikeGuard, train_with_spike_guard
+from course_lib.pretraining.tiny_gpt import held_out_loss, pretrain, sample
 from course_lib.pretraining.train_config import TrainConfig
 from course_lib.pretraining.train_log import TrainLog, read_log
 from course_lib.pretraining.train_loop import Trainer
@@ -69,6 +72,8 @@ __all__ = [
     "PII",
     "AdamW",
     "Batch",
+    "BigramLM",
+    "Classifier",
     "Corpus",
     "Document",
     "GuardedRun",
@@ -110,10 +115,13 @@ __all__ = [
     "evaluation_batches",
     "exact_dedup",
     "find_pii",
+    "finetune_classifier",
+    "format_task",
     "global_norm",
     "gopher_quality",
     "gopher_repetition",
     "hashed_ngrams",
+    "held_out_loss",
     "huggingface_corpus",
     "jaccard",
     "kneser_ney",
@@ -121,6 +129,7 @@ __all__ = [
     "lr_at",
     "lsh_candidates",
     "masked_lm_loss",
+    "masked_mean",
     "mfu",
     "minhash",
     "minhash_shingles",
@@ -135,12 +144,14 @@ __all__ = [
     "precision_recall",
     "prefix_lm_loss",
     "prepare_tokens",
+    "pretrain",
     "python_corpus",
     "quality_filter",
     "random_state",
     "read_log",
     "redact_pii",
     "replace_spans",
+    "sample",
     "save_checkpoint",
     "set_random_state",
     "shingles",
