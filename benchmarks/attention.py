@@ -11,11 +11,8 @@ the candidates' answers are compared: outputs, and for the training step loss an
 import argparse
 import json
 import os
-import platform
 import sys
-import time
 from collections.abc import Callable
-from importlib.metadata import version
 from pathlib import Path
 
 os.environ["OMP_NUM_THREADS"] = "1"
@@ -26,6 +23,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.profiler import ProfilerActivity, profile
 
+from benchmarks.shared.timing import device_seconds, machine, processor_seconds, take_turns
 from course_lib.attention import (
     GPT,
     GPTConfig,
@@ -45,36 +43,6 @@ HEADS, HEAD_DIM = 4, 64
 SMALL = GPTConfig(vocab_size=65, context_length=64, n_layers=4, n_heads=4, d_model=128)
 BATCH = 12
 GPU_LENGTH, GPU_HEADS, GPU_HEAD_DIM = 16384, 16, 128
-
-
-def take_turns(candidates: dict[str, Callable[[], object]], rounds: int, clock: Callable) -> dict[str, float]:
-    """Return the best seconds of each candidate; ``clock(run)`` measures one run.
-
-    In each round every candidate runs once unmeasured before, so that none pays for the caches that another one left.
-    """
-    best = dict.fromkeys(candidates, float("inf"))
-    for _ in range(rounds):
-        for name, run in candidates.items():
-            run()
-            best[name] = min(best[name], clock(run))
-    return best
-
-
-def processor_seconds(run: Callable[[], object]) -> float:
-    """Return the processor time of one run in this process."""
-    start = time.process_time()
-    run()
-    return time.process_time() - start
-
-
-def device_seconds(run: Callable[[], object]) -> float:
-    """Return the time between two events on the GPU, around one run."""
-    start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
-    start.record()
-    run()
-    end.record()
-    torch.cuda.synchronize()
-    return start.elapsed_time(end) / 1000
 
 
 def peak_bytes(run: Callable[[], object]) -> int:
@@ -215,20 +183,6 @@ def measure_gpu(rounds: int) -> list[Row]:
     return rows
 
 
-def machine() -> dict[str, str]:
-    """Describe the machine and the versions."""
-    cpu = platform.processor() or platform.machine()
-    info = Path("/proc/cpuinfo")
-    if info.exists():
-        lines = info.read_text().splitlines()
-        cpu = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), cpu)
-    load = f"{os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else "unknown"
-    about = {"cpu": cpu, "cores": str(os.cpu_count()), "load": load, "python": platform.python_version()}
-    if torch.cuda.is_available():
-        about["gpu"] = torch.cuda.get_device_name()
-    return about | {name: version(name) for name in ("torch", "transformers")}
-
-
 def markdown(rows: list[Row], about: dict[str, str], rounds: int, training_rounds: int) -> str:
     """Return the results as one Markdown table under a description."""
     described = ", ".join(f"{key} {value}" for key, value in about.items())
@@ -274,7 +228,7 @@ def main() -> None:
     parser.add_argument("--table", type=Path, help="also write the Markdown table to this file")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    about = machine()  # before the measurements: their own load is not the machine's
+    about = machine("transformers")  # before the measurements: their own load is not the machine's
     rows = measure_gpu(options.rounds) if torch.cuda.is_available() else []
     for T in options.lengths:
         rows += measure_attention(T, options.rounds, with_loops=options.loops_up_to >= T)
