@@ -159,7 +159,7 @@ def make_head_switches(
     import ipywidgets as ui
 
     names = {(layer, head): f"layer {layer + 1}, head {head + 1}" for layer in range(layers) for head in range(heads)}
-    narrow = ui.Layout(width="max-content")
+    narrow = ui.Layout(width="max-content", margin="2px 20px 2px 2px")  # a box stands nearer to its own name
     boxes = {at: ui.Checkbox(value=True, description=name, indent=False, layout=narrow) for at, name in names.items()}
     everything: list[float] = []
     problem = _guarded(lambda _: everything.extend(loss_by_place(frozenset())) or "", None)

@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Locator
+    from playwright.sync_api import Locator, Page
+
+ENOUGH = 4.5  # contrast of normal text, WCAG 2.2, criterion 1.4.3
 
 # Walks over all text inside an element. What is behind a text is the stack of its ancestors' backgrounds; an opacity
 # below 1 mixes an element with what is behind it.
@@ -58,3 +60,11 @@ root => {
 def contrasts(element: Locator) -> list[tuple[str, float]]:
     """Every visible text inside an element with its contrast, from 1 (invisible) to 21 (black on white)."""
     return [(text, ratio) for text, ratio in element.evaluate(_TEXTS)]
+
+
+def everything_can_be_read(page: Page, at_least: int = 100) -> None:
+    """No text in the outputs and widgets of a notebook is too faint, and there are at least so many texts."""
+    outputs = page.locator('[data-mime-type="text/html"], .jupyter-widgets-view')
+    texts = [pair for index in range(outputs.count()) for pair in contrasts(outputs.nth(index))]
+    assert len(texts) > at_least
+    assert not [pair for pair in texts if pair[1] < ENOUGH]

@@ -220,6 +220,14 @@ class NotebookPage:
         self.page.locator("#jp-bottom-panel").get_by_text(KERNEL_IDLE).wait_for(timeout=CELLS_RUN)
 
 
+def complaints(page: Page) -> list[str]:
+    """What the page says from now on in its console as an error, or raises: a list that grows by itself."""
+    said: list[str] = []
+    page.on("console", lambda message: said.append(message.text) if message.type == "error" else None)
+    page.on("pageerror", lambda error: said.append(str(error)))
+    return said
+
+
 @contextmanager
 def chromium(executable: str, user_data: Path, scale: float = 1.0) -> Iterator[BrowserContext]:
     """A headless browser with its own profile that can reach nothing but the loopback."""
