@@ -210,14 +210,14 @@ def _loss_curve(everything: Sequence[float], losses: Sequence[float], off: list[
     places = range(1, len(losses) + 1)
     ax.plot(places, everything, label="all heads", **(plots.line(0) | {"marker": ""}))
     ax.plot(places, losses, label=f"without {', '.join(off)}" if off else "your choice", **plots.line(1))
-    ax.set(xlabel="place in the sequence", ylabel="loss, nats", ylim=(0, None))
+    room = 1.35 * max(*everything, *losses, 1e-6)  # above the curves, for the words
+    ax.set(xlabel="place in the sequence", ylabel="loss, nats", ylim=(0, room))
     ax.legend(loc="upper right", fontsize=8.5)
     ax.axvline(new + 0.5, color="#888888", linewidth=1)
     ax.text(new + 1, ax.get_ylim()[1], "from here on repeated", va="top", fontsize=8.5, color="#555555")
-    words = (
-        f"On the repeated part the mean loss is {_mean(losses[new:]):.2f} nats without {', '.join(off) or 'no head'}; "
-        f"{_mean(everything[new:]):.2f} with all heads."
-    )
+    all_heads = f"{_mean(everything[new:]):.2f} nats with all heads"
+    without = f"{_mean(losses[new:]):.2f} nats without {', '.join(off)}, and " if off else ""
+    words = f"On the repeated part the mean loss is {without}{all_heads}."
     return f"<p>{html.escape(words)}</p>" + figure_html(fig, f"Loss at each place. {words}", dpi=80)
 
 

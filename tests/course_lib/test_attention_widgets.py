@@ -101,6 +101,6 @@ def test_switches_show_the_loss_without_the_chosen_heads():
     assert rows[0][1:] == ("1.00", "0.50") and rows[-1] == ("all heads of layer 2", "1.00", "3.50")
     output = widget.children[-1]
     widget.children[2].children[1].value = False
-    assert "is 1.50 nats without layer 2, head 2; 0.50 with all heads" in output.value
+    assert "is 1.50 nats without layer 2, head 2, and 0.50 nats with all heads" in output.value
     widget.children[2].children[1].value = True
-    assert "without no head" in output.value
+    assert "is 0.50 nats with all heads" in output.value and "without" not in output.value
