@@ -5,10 +5,14 @@
 
 from autograder.exercises.pretraining.loss import CausalLmLoss
 from autograder.exercises.pretraining.masking import MlmMask
+from autograder.exercises.pretraining.precision import Accumulate
+from autograder.exercises.pretraining.costs import TrainFlops
 
 CHAPTER = "03_pretraining"
 
 __all__ = [
+    "Accumulate",
     "CausalLmLoss",
     "MlmMask",
+    "TrainFlops",
 ]

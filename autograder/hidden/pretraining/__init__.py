@@ -4,8 +4,12 @@
 
 from autograder.hidden.pretraining.loss import CausalLmLoss
 from autograder.hidden.pretraining.masking import MlmMask
+from autograder.hidden.pretraining.precision import Accumulate
+from autograder.hidden.pretraining.costs import TrainFlops
 
 __all__ = [
+    "Accumulate",
     "CausalLmLoss",
     "MlmMask",
+    "TrainFlops",
 ]
