@@ -47,8 +47,9 @@ model), H heads, D numbers per head, V entries of the vocabulary. `[B, T, C]` is
 **How the chapter works.** As in chapter 1: an *idea*, a question to *predict*, the *exercise*, its *check*, an
 *experiment* with a picture. Experiments use your function once it passes its checks and the course's until then, so
 nothing blocks you. There are fourteen exercises from ★ to ★★★. All of them together take about eight hours, and the
-chapter falls into five parts that can be done on five days. When you come back to it, choose *Run ▸ Run All Above
-Selected Cell* first: later parts use names, and the trained copying model, from earlier ones.
+chapter falls into five parts that can be done on five days. When you come back to it, a note at the head of each part
+says which cells to run first. Where an exercise forbids something, because you are to write it yourself, its
+description says so. The course's own version, `course_lib.attention`, is never allowed in an exercise.
 """
 
 # %% tags=["setup"]
@@ -111,6 +112,11 @@ r"""
 ---
 # Part I · Attention
 
+**To begin here.** Run the two code cells above: the set-up and the text. That is all.
+"""
+
+# %% [markdown]
+r"""
 ## Exercise 1 · An embedding is a matrix product  ★ · 10 min
 
 **Idea.** An id is a name, not a quantity: token 300 is not three times token 100. So the first layer of every language
@@ -159,7 +165,9 @@ def embed_backward(ids: Tensor, grad_out: Tensor, vocab_size: int) -> Tensor:
     """The gradient of the loss with respect to E, given its gradient with respect to embed(ids, E).
 
     ids: [B, T]. grad_out: [B, T, C]. Returns [vocab_size, C] with the dtype of grad_out: for each id the sum of the
-    gradients at its places, and zeros for ids that do not occur. Write it yourself, without autograd.
+    gradients at its places, and zeros for ids that do not occur.
+
+    Not allowed in this exercise: torch's own embeddings (nn.Embedding, F.embedding) and autograd.
 
     >>> embed_backward(torch.tensor([[1, 1]]), torch.tensor([[[1.0, 2.0], [10.0, 20.0]]]), 3)
     tensor([[ 0.,  0.],
@@ -271,6 +279,9 @@ def scaled_dot_product_attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor |
     output 0. Scores of ±10,000 and more must not give inf or nan. For inputs in half precision, q and k are converted
     to float32 before they are multiplied, and the softmax is computed there too; out and weights come back in the
     dtype of q.
+
+    Not allowed: torch's ready-made attention (F.scaled_dot_product_attention, nn.MultiheadAttention and the layers
+    built on it). Its softmax is allowed.
 
     >>> q = torch.tensor([[[[2.0, 0.0, 0.0, 0.0]]]])
     >>> k = torch.tensor([[[[2.0, 0.0, 0.0, 0.0], [0.0, 1.0, 0.0, 0.0]]]])
@@ -401,7 +412,7 @@ def make_mask(T: int, kind: str, prefix_len: int = 0, window: int = 0, n_global:
     kind "causal": j <= i. "prefix": causal, and everybody may look at the first prefix_len tokens. "sliding": causal,
     and only the last `window` tokens, the token itself included. "longformer": sliding, but the first n_global tokens
     may be looked at from any distance, and look back over any distance themselves; nobody looks ahead. Any other kind
-    is a ValueError.
+    is a ValueError. Not allowed: the masks of torch.nn.attention and nn.Transformer.
 
     >>> make_mask(4, "sliding", window=2).int()
     tensor([[1, 0, 0, 0],
@@ -556,6 +567,7 @@ class MultiHeadAttention(nn.Module):
     divide d_model, or G does not divide H: ValueError.
 
     forward(x, mask=None): mask is boolean [T, T] (or broadcasts to [B, H, T, T]), True where a token may look.
+    Not allowed: torch's ready-made attention; use your own from Exercise 2.
 
     >>> layer = MultiHeadAttention(16, n_heads=4, n_kv_heads=2)
     >>> layer(torch.zeros(3, 5, 16)).shape, layer.k_proj.weight.shape
@@ -636,7 +648,7 @@ def training_text(generator: torch.Generator) -> tuple[Tensor, Tensor]:
 
 
 KV_HEADS = {"MHA, 8 key heads": 8, "GQA, 2 key heads": 2, "MQA, 1 key head": 1}
-seeds, steps = {"quick": (2, 120), "full": (3, 1500), "gpu": (3, 4000)}[scale()]
+seeds, steps = {"quick": (2, 90), "full": (3, 1500), "gpu": (3, 4000)}[scale()]
 held_out = windows(DATA[SPLIT:], 64, 64, torch.Generator().manual_seed(0))
 losses_by_kind = {}
 for label, n_kv_heads in KV_HEADS.items():
@@ -729,7 +741,7 @@ for n_layers in (1, 2):
     curve = []
 
     def measure(step: int, loss: float, model: nn.Module = copier, curve: list = curve) -> None:
-        if step % 10 == 0:
+        if step % 15 == 0:
             with torch.no_grad():
                 at_places = losses_at_places(model, TEST_IDS, TEST_TARGETS)
             curve.append((step, at_places[TEST_KNOWN].mean().item(), at_places[~TEST_KNOWN].mean().item()))
@@ -737,7 +749,7 @@ for n_layers in (1, 2):
     train(
         copier,
         lambda generator: repeated(64, generator)[:2],
-        steps if n_layers == 2 else steps // 2,  # the single layer has levelled off by then
+        steps,
         lr=3e-3,
         warmup=50,
         schedule="constant",
@@ -876,6 +888,18 @@ r"""
 ---
 # Part II · Where am I?
 
+**To begin here**, on another day: run the set-up cell, the cell below "The text we work with", your solutions of
+Exercises 2 to 4, and the next cell. No training has to be repeated. Only the attention playground, at the end of this
+part, wants more: it shows the copying model, and so needs the experiments of Exercise 4, about a minute.
+"""
+
+# %% tags=["experiment"]
+attend = stand_in(scaled_dot_product_attention)
+mask_of = causal_of = stand_in(make_mask)
+MHA = stand_in(MultiHeadAttention)
+
+# %% [markdown]
+r"""
 ## Exercise 5 · Positions, absolute and relative  ★ · 20 min
 
 **Idea.** Attention compares contents and has no notion of place. Shuffle the tokens, and every token's output is
@@ -1378,6 +1402,18 @@ r"""
 ---
 # Part III · A transformer
 
+**To begin here**, on another day: run the set-up cell, the cell below "The text we work with", your solutions of
+Exercises 2 to 4, and the next cell. Nothing of Part II is needed.
+"""
+
+# %% tags=["experiment"]
+from course_lib.attention import GPT as CourseGPT
+from course_lib.attention import GPTConfig
+
+causal_of, MHA = stand_in(make_mask), stand_in(MultiHeadAttention)
+
+# %% [markdown]
+r"""
 ## Exercise 8 · LayerNorm, RMSNorm and the block  ★★ · 45 min
 
 **Idea.** Each layer adds something to the vector of a token. Without care the numbers grow from layer to layer, and a
@@ -1433,7 +1469,8 @@ def layer_norm(x: Tensor, g: Tensor, b: Tensor, eps: float = 1e-5) -> Tensor:
     """Normalise each vector of x over its last axis, then scale by g and shift by b.
 
     x: [..., C]; g, b: [C]. The variance is the mean squared deviation, and eps is added to it under the root. For
-    inputs in half precision compute in float32; the result has the dtype of x.
+    inputs in half precision compute in float32; the result has the dtype of x. Not allowed in this exercise: torch's
+    own norms (F.layer_norm, nn.LayerNorm, F.rms_norm, nn.RMSNorm).
 
     >>> layer_norm(torch.tensor([[1.0, 3.0], [5.0, 5.0]]), torch.ones(2), torch.zeros(2))
     tensor([[-1.0000,  1.0000],
@@ -1791,6 +1828,9 @@ class GPT(nn.Module):
     device of ids. All matrices and embeddings start with standard deviation 0.02 (o_proj and mlp.down with 0.02 /
     sqrt(2 n_layers)), biases with zero.
 
+    Not allowed: torch's ready-made transformer layers and attention (nn.Transformer, nn.TransformerEncoderLayer,
+    nn.MultiheadAttention), and the library transformers.
+
     >>> from types import SimpleNamespace
     >>> model = GPT(SimpleNamespace(vocab_size=65, context_length=8, n_layers=2, n_heads=2, d_model=16))
     >>> model(torch.tensor([[3, 1, 4, 1]])).shape
@@ -1980,7 +2020,7 @@ Llama style ends a little lower, by some hundredths of a nat. One run cannot say
 """
 
 # %% tags=["experiment"]
-steps = {"quick": 200, "full": 2000, "gpu": 8000}[scale()]
+steps = {"quick": 150, "full": 2000, "gpu": 8000}[scale()]
 size = {"vocab_size": V, "context_length": 64, "n_layers": 3, "n_heads": 4, "d_model": 64}
 models = {
     "your GPT": lambda: YourGPT(SimpleNamespace(**size)),
@@ -2045,7 +2085,7 @@ for name in ("your GPT", "the course's, Llama style"):
 
 # %% [markdown]
 r"""
-After the two hundred steps of the quick size: letters in a believable order, here and there a short word, brackets,
+After the few steps of the quick size: letters in a believable order, here and there a short word, brackets,
 quotes and line breaks, and not a trace of sense. Chapter 3 gives the model a real training.
 
 **Choices of one large model.** PaLM (Chowdhery et al. 2022) shows how such parts are put together: a decoder with
@@ -2059,7 +2099,16 @@ r"""
 ---
 # Part IV · Longer, larger, cheaper
 
-## Exercise 10 · FlashAttention by hand  ★★ · 45 min
+**To begin here**, on another day: run the set-up cell, the cell below "The text we work with", your solution of
+Exercise 2, and the next cell. The three exercises of this part do not need each other either.
+"""
+
+# %% tags=["experiment"]
+attend = stand_in(scaled_dot_product_attention)
+
+# %% [markdown]
+r"""
+## Exercise 10 · FlashAttention by hand  ★★★ · 45 min
 
 **Idea.** A GPU has a large memory beside the chip (HBM, tens of gigabytes) and a tiny one on it (SRAM, some hundred
 kilobytes for each of its processors). Arithmetic is cheap. Moving numbers between the two is not. Standard attention
@@ -2098,7 +2147,8 @@ def flash_attention(q: Tensor, k: Tensor, v: Tensor, block: int = 64, causal: bo
 
     q: [T, D]. k: [S, D]. v: [S, D]. Returns [T, D]. Use running maximum, sum and output; hold at most block x block
     scores at a time, never a T x S tensor. T and S need not be multiples of block. With causal=True, query i sees keys
-    up to S - T + i (for S = T: up to itself); a query that sees none gets zeros.
+    up to S - T + i (for S = T: up to itself); a query that sees none gets zeros. Not allowed: torch's ready-made
+    attention.
 
     >>> x = torch.tensor([[1.0], [2.0], [6.0]])
     >>> flash_attention(torch.zeros(3, 1), x, x, block=2, causal=True).flatten()
@@ -2708,7 +2758,17 @@ r"""
 ---
 # Part V · Before, and beside
 
-## Exercise 13 · Why not an RNN  ★★★ · 45 min
+**To begin here**, on another day: run the set-up cell, the cell below "The text we work with", your solutions of
+Exercises 2 to 4 and of Exercises 8 and 9, and the next cell.
+"""
+
+# %% tags=["experiment"]
+causal_of, MHA = stand_in(make_mask), stand_in(MultiHeadAttention)
+LayerOf = stand_in(Block)
+
+# %% [markdown]
+r"""
+## Exercise 13 · Why not an RNN  ★★ · 45 min
 
 **Idea.** Before the transformer, sequences were read by **recurrent neural networks**. The simplest one keeps a state h
 and updates it with every input:
@@ -2754,7 +2814,7 @@ class TanhRNN(nn.Module):
     """The plain recurrent network: h_t = tanh(input(x_t) + recurrent(h_{t-1})), with h_0 = 0.
 
     self.input = nn.Linear(d_in, d_hidden), with bias; self.recurrent = nn.Linear(d_hidden, d_hidden, bias=False).
-    forward(x): [..., T, d_in] -> the state after each step, [..., T, d_hidden].
+    forward(x): [..., T, d_in] -> the state after each step, [..., T, d_hidden]. Not allowed: nn.RNN and nn.RNNCell.
 
     >>> TanhRNN(3, 5)(torch.zeros(2, 7, 3)).shape
     torch.Size([2, 7, 5])
@@ -2881,7 +2941,7 @@ the two.
 
 # %% [markdown]
 r"""
-## Exercise 14 · Patches for a vision transformer  ★★★ · 25 min
+## Exercise 14 · Patches for a vision transformer  ★★ · 25 min
 
 **Idea.** Nothing in a transformer knows that its tokens are words. Dosovitskiy et al. (2021) cut an image into squares
 of P × P pixels, took each square as a token, and trained an ordinary transformer on them: the **vision transformer**,
@@ -2913,6 +2973,8 @@ def patchify(img: Tensor, P: int) -> Tensor:
     """Cut images into patches: [B, C, H, W] -> [B, (H/P)(W/P), C P P]; P divides H and W.
 
     Patches stand in reading order. The numbers inside a patch: all of channel 0, row by row, then channel 1, and so on.
+    Not allowed in this exercise: what torch has for it (F.unfold, F.fold, F.pixel_unshuffle, F.pixel_shuffle), and
+    einops.
 
     >>> patchify(torch.arange(16).view(1, 1, 4, 4), 2)[0]
     tensor([[ 0,  1,  4,  5],
@@ -2998,7 +3060,7 @@ class TinyViT(nn.Module):
         self.enter = nn.Linear(PATCH * PATCH, d_model)
         self.class_token = nn.Parameter(torch.zeros(d_model))
         self.positions = nn.Parameter(0.02 * torch.randn(tokens + 1, d_model))
-        self.blocks = nn.ModuleList(LayerOf(d_model, MHA(d_model, 4), make_mlp(d_model)) for _ in range(2))
+        self.blocks = nn.ModuleList(LayerOf(d_model, MHA(d_model, 4), MLP(d_model)) for _ in range(2))
         self.norm, self.head = nn.LayerNorm(d_model), nn.Linear(d_model, len(SHAPES))
 
     def forward(self, images: Tensor) -> Tensor:

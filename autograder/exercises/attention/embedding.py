@@ -72,15 +72,6 @@ class Embed(Exercise):
         ids = draw_ids(rng, 2, 4, len(E))
         close(student.embed(ids, E), rows_of(ids, E))
 
-    @check(hint="The rows of a float64 table are float64. A one-hot matrix has to be made in the dtype of E.")
-    def keeps_the_dtype_of_the_table(self, student: Student, rng: Rng) -> None:
-        for dtype in (torch.float64, torch.bfloat16):
-            E, ids = whole_numbers(rng, 8, 3).to(dtype), draw_ids(rng, 2, 4, 8)
-            close(student.embed(ids, E), rows_of(ids, E), what=f"embed with a table of {dtype}")
-            grad = whole_numbers(rng, 2, 4, 3).to(dtype)
-            got = student.embed_backward(ids, grad, 8)
-            close(got, collected(ids, grad, 8), what=f"embed_backward with gradients of {dtype}")
-
     @check(hint="An id that occurs three times gets the sum of three gradients. Does your code add, or replace?")
     def adds_the_gradients_of_equal_ids(self, student: Student, rng: Rng) -> None:
         grad = torch.tensor([[[1.0, 2.0], [10.0, 20.0], [100.0, 200.0]]])
@@ -95,6 +86,15 @@ class Embed(Exercise):
         V = rng.randint(12, 20)
         ids, grad = torch.tensor([rng.sample(range(5), 3)]), rng.normal(1, 3, 4)
         close(student.embed_backward(ids, grad, V), collected(ids, grad, V))
+
+    @check(hint="The rows of a float64 table are float64. A one-hot matrix has to be made in the dtype of E.")
+    def keeps_the_dtype_of_the_table(self, student: Student, rng: Rng) -> None:
+        for dtype in (torch.float64, torch.bfloat16):
+            E, ids = whole_numbers(rng, 8, 3).to(dtype), draw_ids(rng, 2, 4, 8)
+            close(student.embed(ids, E), rows_of(ids, E), what=f"embed with a table of {dtype}")
+            grad = whole_numbers(rng, 2, 4, 3).to(dtype)
+            got = student.embed_backward(ids, grad, 8)
+            close(got, collected(ids, grad, 8), what=f"embed_backward with gradients of {dtype}")
 
     @check(hint="Build the result from E with torch's operations; numbers that were copied out of it have no history.")
     def gradients_flow_back_into_the_table(self, student: Student, rng: Rng) -> None:

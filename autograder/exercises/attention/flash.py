@@ -28,7 +28,7 @@ class FlashAttention(Exercise):
     """Compute exact attention in blocks, with a running maximum and sum, and count what it moves to and from memory."""
 
     title = "FlashAttention by hand"
-    difficulty = 2
+    difficulty = 3
     minutes = 45
     functions = ("hbm_accesses", "flash_attention")
     reference = attention

@@ -110,16 +110,24 @@ class GPT(Exercise):
         message = f"a fresh model's loss is {loss:.2f}; equal chances for {cfg.vocab_size} tokens would be {fair:.2f}"
         true(abs(loss - fair) < 0.5, message)
 
-    @check(hint="Dropout belongs to training. What tells it that the model is in evaluation mode?")
-    def evaluation_has_no_dropout(self, student: Student, rng: Rng) -> None:
-        cfg = draw_config(rng, dropout=0.5)
-        model = loaded(student, cfg, draw_state(rng, cfg))
-        ids = draw_ids(rng, cfg, 2, 5)
-        with student.off_the_record():
-            first, second = (a_tensor(model(ids), "the model") for _ in range(2))
-        same = torch.equal(first, second)
-        student.conclude("the same twice" if same else "not the same twice")
-        true(same, "in evaluation mode, with cfg.dropout = 0.5, two calls with the same ids gave different logits")
+    @check(
+        hint='Not every cfg has a dropout: getattr(cfg, "dropout", 0.0). And what tells dropout that training is over?'
+    )
+    def no_dropout_in_evaluation_nor_where_cfg_has_none(self, student: Student, rng: Rng) -> None:
+        without, half = draw_config(rng), draw_config(rng, dropout=0.5)
+        del without.dropout
+        for cfg, training, where in (
+            (without, True, "with a cfg that has no dropout, two calls in training mode"),
+            (half, False, "in evaluation mode, with cfg.dropout = 0.5, two calls"),
+        ):
+            model = loaded(student, cfg, draw_state(rng, cfg))
+            ids = draw_ids(rng, cfg, 2, 5)
+            with student.off_the_record():
+                model.train(training)
+                first, second = (a_tensor(model(ids), "the model") for _ in range(2))
+            same = torch.equal(first, second)
+            student.conclude("the same twice" if same else "not the same twice")
+            true(same, f"{where} with the same ids gave different logits")
 
     @mistake("leaves out the table of positions", of="count_params")
     def no_position_table(cfg):
@@ -209,6 +217,12 @@ class GPT(Exercise):
     )(gpt_with(small=False))
     dropout_always = mistake("drops in evaluation mode, too; nn.Dropout knows the mode, F.dropout has to be told")(
         gpt_with(dropout="always")
+    )
+    needs_dropout = mistake("takes cfg.dropout for granted; where cfg has no such attribute there is no dropout")(
+        gpt_with(rate="cfg.dropout")
+    )
+    drops_by_habit = mistake("drops with some probability of its own where cfg says nothing; then it is 0")(
+        gpt_with(rate="0.1 if missing")
     )
     probabilities = mistake("returns probabilities; logits are asked, the loss takes the softmax itself")(
         gpt_with(returns="probabilities")

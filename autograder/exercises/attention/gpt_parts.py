@@ -186,6 +186,7 @@ def gpt_with(
     bias: bool = True,
     one_block: bool = False,
     small: bool = True,
+    rate: str = "0 if missing",
     returns: str = "logits",
 ) -> type:
     """A GPT class that is right but for what the arguments say."""
@@ -196,7 +197,7 @@ def gpt_with(
             C = cfg.d_model
             self.token_embedding = nn.Embedding(cfg.vocab_size, C)
             self.position_embedding = nn.Embedding(cfg.context_length, C)
-            self.rate = cfg.dropout
+            self.rate = cfg.dropout if rate == "cfg.dropout" else getattr(cfg, "dropout", float(rate.split()[0]))
 
             def block():
                 return attention.Block(C, attend(C, cfg.n_heads, bias=bias), attention.MLP(C), pre=pre)

@@ -52,7 +52,7 @@ class Patchify(Exercise):
     """Cut images into patches in reading order, as the input of a transformer, and put them together again."""
 
     title = "Patches for a vision transformer"
-    difficulty = 3
+    difficulty = 2
     minutes = 25
     id = "patchify"
     functions = ("patchify", "unpatchify")

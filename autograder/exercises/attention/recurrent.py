@@ -29,7 +29,7 @@ class GradNormVsDistance(Exercise):
     """Write the recurrence of a tanh network, and measure how strongly its last state depends on each input."""
 
     title = "Why not an RNN"
-    difficulty = 3
+    difficulty = 2
     minutes = 45
     functions = ("TanhRNN", "grad_norm_vs_distance")
     reference = attention

@@ -226,6 +226,16 @@ class ApplyRope(Exercise):
     def angles_in_half_precision(x, positions, freqs):
         return attention.apply_rope(x, positions.to(x.dtype), freqs)
 
+    @mistake(
+        "rounds the angles to the dtype of x before the cosine; in bfloat16, from 256 on they are 2 and more apart"
+    )
+    def rounds_the_angles(x, positions, freqs):
+        return turn_by((positions[:, None] * freqs).to(x.dtype), x)
+
+    @mistake("rounds the frequencies to the dtype of x; with 8 binary digits, far positions are turned by wrong angles")
+    def frequencies_in_half_precision(x, positions, freqs):
+        return attention.apply_rope(x, positions, freqs.to(x.dtype).float())
+
     @mistake("returns float32 where x is bfloat16; the result has the dtype of x")
     def returns_float32(x, positions, freqs):
         return attention.apply_rope(x.float(), positions, freqs)

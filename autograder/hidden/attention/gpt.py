@@ -135,7 +135,7 @@ class GPT(public.GPT):
                     self.norm1, self.norm2 = nn.LayerNorm(C), nn.LayerNorm(C)
                     self.attention = attention
                     self.mlp = nn.ModuleDict({"up": nn.Linear(C, 4 * C), "down": nn.Linear(4 * C, C)})
-                    self.drop = nn.Dropout(cfg.dropout)
+                    self.drop = nn.Dropout(getattr(cfg, "dropout", 0.0))
 
                 def forward(self, x):
                     x = x + self.drop(self.attention(self.norm1(x)))
@@ -146,7 +146,7 @@ class GPT(public.GPT):
                 super().__init__()
                 self.token_embedding = nn.Embedding(cfg.vocab_size, cfg.d_model)
                 self.position_embedding = nn.Embedding(cfg.context_length, cfg.d_model)
-                self.drop = nn.Dropout(cfg.dropout)
+                self.drop = nn.Dropout(getattr(cfg, "dropout", 0.0))
                 self.blocks = nn.Sequential(*(self.Layer(cfg, self.Attention(cfg)) for _ in range(cfg.n_layers)))
                 self.final_norm = nn.LayerNorm(cfg.d_model)
                 self.lm_head = nn.Linear(cfg.d_model, cfg.vocab_size, bias=False)
@@ -187,7 +187,7 @@ class GPT(public.GPT):
                 C, L = cfg.d_model, cfg.n_layers
                 self.token_embedding = nn.Embedding(cfg.vocab_size, C)
                 self.position_embedding = nn.Embedding(cfg.context_length, C)
-                self.dropout = nn.Dropout(cfg.dropout)
+                self.dropout = nn.Dropout(getattr(cfg, "dropout", 0.0))
                 attend = (CausalAttention(C, cfg.n_heads, bias=True) for _ in range(L))
                 self.blocks = nn.ModuleList(attention.Block(C, a, attention.MLP(C, bias=True)) for a in attend)
                 self.final_norm = attention.LayerNorm(C)
