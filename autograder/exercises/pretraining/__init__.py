@@ -5,6 +5,7 @@
 
 from autograder.exercises.pretraining.loss import CausalLmLoss
 from autograder.exercises.pretraining.masking import MlmMask
+from autograder.exercises.pretraining.spans import SpanCorrupt
 from autograder.exercises.pretraining.precision import Accumulate
 from autograder.exercises.pretraining.costs import TrainFlops
 
@@ -14,5 +15,6 @@ __all__ = [
     "Accumulate",
     "CausalLmLoss",
     "MlmMask",
+    "SpanCorrupt",
     "TrainFlops",
 ]

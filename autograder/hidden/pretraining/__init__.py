@@ -4,6 +4,7 @@
 
 from autograder.hidden.pretraining.loss import CausalLmLoss
 from autograder.hidden.pretraining.masking import MlmMask
+from autograder.hidden.pretraining.spans import SpanCorrupt
 from autograder.hidden.pretraining.precision import Accumulate
 from autograder.hidden.pretraining.costs import TrainFlops
 
@@ -11,5 +12,6 @@ __all__ = [
     "Accumulate",
     "CausalLmLoss",
     "MlmMask",
+    "SpanCorrupt",
     "TrainFlops",
 ]
