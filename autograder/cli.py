@@ -191,6 +191,16 @@ def report(
         typer.echo(path)
 
 
+@app.command(
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []},
+)
+def pretrain(context: typer.Context) -> None:
+    """Pretrain a language model: `course pretrain --depth 2 --out FOLDER`; --help lists the options."""
+    from course_lib.pretraining.cli import main as pretraining
+
+    pretraining(context.args)
+
+
 @app.command()
 def demo() -> None:
     """Build a sample class of twelve submissions, grade it and name the report."""

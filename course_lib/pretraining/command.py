@@ -7,7 +7,7 @@ import importlib
 import json
 import os
 from collections.abc import Iterable
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from torch import Tensor
 from course_lib.attention import GPT
 from course_lib.pretraining._arguments import require_fraction, require_int
 from course_lib.pretraining.batches import TokenBatches, windows
+from course_lib.pretraining.checkpoint import load_checkpoint
 from course_lib.pretraining.dataset import TokenSet, prepare_tokens, split_of, tokenizer_hash
 from course_lib.pretraining.documents import Corpus, huggingface_corpus, open_corpus
 from course_lib.pretraining.export import END, TOKENIZER, export_model
@@ -55,7 +56,8 @@ def pretrain(
     with the special token ``<|endoftext|>``, unless `tokenizer` names the ``tokenizer.json`` of an earlier one.
     "auto" takes a GPU where there is one, and bfloat16 there. `until` stops after so many steps.
     In `out` are then model.safetensors, config.json and tokenizer.json, as transformers reads them, log.jsonl, run.json
-    with all settings, and the checkpoint. If it has a checkpoint, the run goes on from there.
+    with all settings, and the checkpoint. If it has a checkpoint, the run goes on from there. Before the cool-down has
+    begun it may go on to another number of `tokens`.
     ValueError for settings that cannot be, and for other settings than those of the run in the folder.
     """
     require_fraction("val_fraction", val_fraction)
@@ -186,17 +188,27 @@ def write_whole(path: Path, write: Any) -> None:
 
 
 def _same_run(out: Path, settings: dict[str, Any]) -> None:
-    """Keep the settings in the folder; ValueError if those of an unfinished run are others."""
+    """Keep the settings in the folder; ValueError if those of a run that has begun are others.
+
+    More or fewer tokens are no other run as long as all rates so far are the same, as before the cool-down they are.
+    """
     text = json.dumps(settings, indent=1) + "\n"
-    if (out / RUN).is_file():
+    if (out / RUN).is_file() and (out / CHECKPOINT).is_file():
         before = json.loads((out / RUN).read_text(encoding="utf-8"))
         other = [name for name in settings if before.get(name) != settings[name]]
-        if other and (out / CHECKPOINT).is_file():
+        if other and not (set(other) <= {"tokens", "steps"} and _same_rates(out, before, settings)):
             raise ValueError(
                 f"{other[0]}: expected {before.get(other[0])!r}, as in the run in {out}, got {settings[other[0]]!r}; "
                 "another folder begins another run"
             )
     write_whole(out / RUN, lambda draft: draft.write_text(text, encoding="utf-8"))
+
+
+def _same_rates(out: Path, before: dict[str, Any], after: dict[str, Any]) -> bool:
+    done = load_checkpoint(out / CHECKPOINT, restore_random=False)["step"]
+    names = [field.name for field in fields(Recipe)]
+    one, two = (Recipe(**{name: each[name] for name in names}).train_config() for each in (before, after))
+    return done <= two.steps and all(one.rate(step) == two.rate(step) for step in range(done))
 
 
 def _trainer(
