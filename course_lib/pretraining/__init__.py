@@ -21,6 +21,7 @@ from course_lib.pretraining.costs import (
 )
 from course_lib.pretraining.dataset import TokenSet, prepare_tokens, split_of, tokenizer_hash
 from course_lib.pretraining.dedup import content_hash, exact_dedup
+from course_lib.pretraining.discounting import absolute_discounting, continuation_counts
 from course_lib.pretraining.documents import (
     Corpus,
     Document,
@@ -89,6 +90,7 @@ __all__ = [
     "TrainLog",
     "Trainer",
     "UnionFind",
+    "absolute_discounting",
     "accumulate",
     "activation_bytes",
     "adamw_step",
@@ -102,6 +104,7 @@ __all__ = [
     "clip_grad_norm_",
     "content_hash",
     "contextual_vectors",
+    "continuation_counts",
     "cooccurrence",
     "count_targets",
     "cross_attention",

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from course_lib.pretraining._arguments import require_int
+from course_lib.pretraining.discounting import continuation_counts
 from course_lib.pretraining.ngram import Counts, Token, train_ngram
 
 FALLBACK_DISCOUNT = 0.75  # where no count is 1, so that the formula gives nothing
@@ -42,7 +43,7 @@ def train_kneser_ney(
     """
     counts = train_ngram(tokens, n)
     require_int("vocab_size", vocab_size, max(1, len(counts[0][()])))
-    levels: Counts = [_neighbours(longer) for longer in counts[1:]] + [counts[-1]]
+    levels = continuation_counts(counts)
     if discounts is None:
         discounts = [_discount(level) for level in levels]
     if len(discounts) != n or not all(0 <= d <= 1 for d in discounts):
@@ -73,14 +74,6 @@ def kneser_ney(w: Token, ctx: Sequence[Token], model: KneserNey) -> float:
         followers = level[context]
         p = (max(followers[w] - discount, 0) + discount * len(followers) * p) / total
     return p
-
-
-def _neighbours(longer: dict[tuple[Token, ...], Counter[Token]]) -> dict[tuple[Token, ...], Counter[Token]]:
-    """Count for each context and token how many different tokens stand before: one longer context each."""
-    level: dict[tuple[Token, ...], Counter[Token]] = {}
-    for context, followers in longer.items():
-        level.setdefault(context[1:], Counter()).update(followers.keys())  # each of them once more
-    return level
 
 
 def _discount(level: dict[tuple[Token, ...], Counter[Token]]) -> float:

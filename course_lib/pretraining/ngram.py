@@ -50,8 +50,8 @@ def stupid_backoff(w: Token, ctx: Sequence[Token], counts: Counts, alpha: float 
     factor = 1.0
     for context in contexts(ctx, len(counts)):
         followers = counts[len(context)].get(context)
-        if followers and followers[w]:
-            return factor * followers[w] / followers.total()
+        if followers and followers.get(w):
+            return factor * followers[w] / sum(followers.values())
         factor *= alpha
     return 0.0
 
