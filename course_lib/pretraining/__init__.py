@@ -30,6 +30,7 @@ from course_lib.pretraining.documents import (
     python_corpus,
     text_corpus,
 )
+from course_lib.pretraining.evaluate import bits_per_byte, continue_text
 from course_lib.pretraining.kneser_ney import KneserNey, kneser_ney, train_kneser_ney
 from course_lib.pretraining.lsh import (
     NearDuplicates,
@@ -96,6 +97,7 @@ __all__ = [
     "adamw_step",
     "backward_by_tokens",
     "bf16_round",
+    "bits_per_byte",
     "bits_per_token",
     "c4_clean",
     "causal_lm_loss",
@@ -105,6 +107,7 @@ __all__ = [
     "content_hash",
     "contextual_vectors",
     "continuation_counts",
+    "continue_text",
     "cooccurrence",
     "count_targets",
     "cross_attention",

@@ -176,9 +176,9 @@ def card(
     return "\n\n".join(sections) + "\n"
 
 
-INTRODUCTION = """A small Llama style language model that knows nothing but the text that comes with Python. This course's
-own code trained it from scratch. `course_lib.base_model("{name}")` loads it, and so does transformers, as a
-`LlamaForCausalLM` with a `PreTrainedTokenizerFast`."""
+INTRODUCTION = """A small Llama style language model that knows nothing but the text that comes with Python.
+This course's own code trained it from scratch. `course_lib.base_model("{name}")` loads it, and so does transformers,
+as a `LlamaForCausalLM` with a `PreTrainedTokenizerFast`."""
 
 BITS = """## Bits per byte on held-out text
 
