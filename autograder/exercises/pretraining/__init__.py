@@ -3,9 +3,11 @@
 # The order of the imports is the order of the exercises.
 # ruff: isort: skip_file
 
+from autograder.exercises.pretraining.ngram import StupidBackoff
 from autograder.exercises.pretraining.loss import CausalLmLoss
 from autograder.exercises.pretraining.masking import MlmMask
 from autograder.exercises.pretraining.spans import SpanCorrupt
+from autograder.exercises.pretraining.prefix import PrefixLmLoss
 from autograder.exercises.pretraining.precision import Accumulate
 from autograder.exercises.pretraining.costs import TrainFlops
 
@@ -15,6 +17,8 @@ __all__ = [
     "Accumulate",
     "CausalLmLoss",
     "MlmMask",
+    "PrefixLmLoss",
     "SpanCorrupt",
+    "StupidBackoff",
     "TrainFlops",
 ]

@@ -2,9 +2,11 @@
 
 # ruff: isort: skip_file
 
+from autograder.hidden.pretraining.ngram import StupidBackoff
 from autograder.hidden.pretraining.loss import CausalLmLoss
 from autograder.hidden.pretraining.masking import MlmMask
 from autograder.hidden.pretraining.spans import SpanCorrupt
+from autograder.hidden.pretraining.prefix import PrefixLmLoss
 from autograder.hidden.pretraining.precision import Accumulate
 from autograder.hidden.pretraining.costs import TrainFlops
 
@@ -12,6 +14,8 @@ __all__ = [
     "Accumulate",
     "CausalLmLoss",
     "MlmMask",
+    "PrefixLmLoss",
     "SpanCorrupt",
+    "StupidBackoff",
     "TrainFlops",
 ]
