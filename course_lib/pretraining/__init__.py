@@ -31,6 +31,7 @@ from course_lib.pretraining.documents import (
     text_corpus,
 )
 from course_lib.pretraining.evaluate import bits_per_byte, continue_text
+from course_lib.pretraining.hidden_states import hidden_states
 from course_lib.pretraining.kneser_ney import KneserNey, kneser_ney, train_kneser_ney
 from course_lib.pretraining.lsh import (
     NearDuplicates,
@@ -128,6 +129,7 @@ __all__ = [
     "gopher_repetition",
     "hashed_ngrams",
     "held_out_loss",
+    "hidden_states",
     "huggingface_corpus",
     "jaccard",
     "kneser_ney",

@@ -4,6 +4,7 @@
 # ruff: isort: skip_file
 
 from autograder.exercises.pretraining.ngram import StupidBackoff
+from autograder.exercises.pretraining.vectors import Ppmi
 from autograder.exercises.pretraining.loss import CausalLmLoss
 from autograder.exercises.pretraining.masking import MlmMask
 from autograder.exercises.pretraining.spans import SpanCorrupt
@@ -17,6 +18,7 @@ __all__ = [
     "Accumulate",
     "CausalLmLoss",
     "MlmMask",
+    "Ppmi",
     "PrefixLmLoss",
     "SpanCorrupt",
     "StupidBackoff",

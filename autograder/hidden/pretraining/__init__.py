@@ -3,6 +3,7 @@
 # ruff: isort: skip_file
 
 from autograder.hidden.pretraining.ngram import StupidBackoff
+from autograder.hidden.pretraining.vectors import Ppmi
 from autograder.hidden.pretraining.loss import CausalLmLoss
 from autograder.hidden.pretraining.masking import MlmMask
 from autograder.hidden.pretraining.spans import SpanCorrupt
@@ -14,6 +15,7 @@ __all__ = [
     "Accumulate",
     "CausalLmLoss",
     "MlmMask",
+    "Ppmi",
     "PrefixLmLoss",
     "SpanCorrupt",
     "StupidBackoff",
