@@ -29,5 +29,5 @@ def test_the_parts_of_a_gpt_give_what_the_gpt_gives():
 def test_layers_that_there_are_not(layer):
     model = SimpleNamespace(embed=lambda ids: ids * 1.0, blocks=[lambda x: x + 1] * 2)
     assert hidden_states(model, IDS, 2)[0, 0] == 5
-    with pytest.raises(ValueError, match="^layer: expected an integer from 0 to 2"):
+    with pytest.raises(ValueError, match=r"^layer: expected an integer from 0 to 2"):
         hidden_states(model, IDS, layer)
