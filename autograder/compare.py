@@ -11,8 +11,8 @@ from typing import Any, NoReturn
 
 import numpy as np
 
+from autograder.alike import same
 from autograder.student import NotWritten, StudentError, StudentTimeout, short, type_name
-from autograder.values import same
 
 
 class CheckFailed(AssertionError):

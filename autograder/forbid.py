@@ -155,6 +155,9 @@ def forbidden(names: tuple[str, ...]) -> Iterator[None]:
     Traceback (most recent call last):
     autograder.forbid.ForbiddenCall: this uses decimal; here you write that yourself
     """
+    if not names:
+        yield
+        return
     roots = {name for name in names if "." not in name}
     held = {name: sys.modules.pop(name) for name in roots if name in sys.modules}
     refuse = _Refuse(roots)

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from autograder.alike import same
 from autograder.compare import CheckFailed
 from autograder.exercise import Check, Exercise, Mistake
 from autograder.forbid import find_forbidden
@@ -25,7 +26,7 @@ from autograder.student import (
     StudentError,
     StudentTimeout,
 )
-from autograder.values import BadValue, same
+from autograder.values import BadValue
 
 
 class Outcome(StrEnum):

@@ -238,12 +238,34 @@ def short(value: Any, limit: int = 90) -> str:
     if _is_large(value):
         return f"{type(value).__name__.lower()} of shape {tuple(value.shape)}"
     items = value.values() if isinstance(value, dict) else value if isinstance(value, (list, tuple)) else ()
-    if any(map(_is_large, items)):  # such as all weights of a model: writing them out would take longer than the call
+    if not _HARMLESS.issuperset(map(type, items)) and any(
+        map(_is_large, items)
+    ):  # such as all weights of a model: writing them out would take longer than the call
         return f"{type_name(value)} of {len(value)} values"
     if callable(value) and hasattr(value, "__name__"):
         return "a function" if value.__name__ == "<lambda>" else value.__name__
-    text = " ".join(repr(value).split())
-    return text if len(text) <= limit else f"{text[: limit * 2 // 3]} … {text[-limit // 4 :]}"
+    start, end = _ends(value, limit)
+    if end is None:
+        text = _one_line(start)
+        return text if len(text) <= limit else f"{text[: limit * 2 // 3]} … {text[-limit // 4 :]}"
+    return f"{_one_line(start)[: limit * 2 // 3]} … {_one_line(end)[-limit // 4 :]}"
+
+
+def _ends(value: Any, limit: int) -> tuple[Any, Any]:
+    """Of a long list, tuple or dictionary the items that its beginning and its end show; else the value and None."""
+    if type(value) not in (list, tuple, dict) or len(value) <= limit:
+        return value, None  # with more items than that there are more characters, too: each has a comma and a blank
+    if type(value) is dict:
+        keys = list(value)
+        return tuple({key: value[key] for key in part} for part in (keys[:limit], keys[-limit:]))
+    return value[:limit], value[-limit:]
+
+
+def _one_line(value: Any) -> str:
+    return " ".join(repr(value).split())
+
+
+_HARMLESS = frozenset({int, float, str, bytes, bool, tuple, list, dict, type(None)})  # none of them has a shape
 
 
 def _is_large(value: Any) -> bool:

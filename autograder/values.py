@@ -8,32 +8,37 @@ place, and an object with a clever ``__eq__`` is simply gone on the other side.
 
 from __future__ import annotations
 
-import math
 import sys
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from itertools import chain
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 
+from autograder.arrays import (
+    ARRAY_DTYPES,
+    BadValue,
+    decode_array,
+    decode_generator,
+    decode_tensor,
+    decode_torch_name,
+    encode_array,
+    encode_tensor,
+)
+
 MAX_DEPTH = 32
 MAX_ITEMS = 5_000_000
-MAX_BUFFER_BYTES = 256 * 2**20
 # Keys that hash alike are told apart one by one, so many of them make a set or a dictionary as slow as a list of
 # lists. Chance does not bring so many together; multiples of 2**61 - 1, or tuples of -1 and -2, do.
 MAX_ALIKE = 100
 
-ARRAY_DTYPES = {
-    "bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64",
-    "float16", "float32", "float64", "complex64", "complex128",
-}  # fmt: skip
-TENSOR_DTYPES = ARRAY_DTYPES - {"uint16", "uint32", "uint64"} | {"bfloat16"}
-
-
-class BadValue(ValueError):
-    """A value that cannot cross, or a tree that no honest ``encode`` would have made."""
+# What JSON holds as it is. Lists of nothing else, which most values are made of, are looked at in one go.
+_PLAIN = frozenset({bool, int, float, str, type(None)})
+_PLAIN_OR_BYTES = _PLAIN | {bytes}
+_TUPLE, _BYTES = frozenset({tuple}), frozenset({bytes})
 
 
 @dataclass
@@ -56,7 +61,9 @@ def encode(value: Any, keep: Callable[[Any], int] | None = None) -> Packed:
     """Encode a value as data; ``keep`` files an object that is not data and returns its key.
 
     >>> encode({"ids": [1, 2], "pair": (1, 2)}).tree
-    {'t': 'dict', 'v': [['ids', [1, 2]], ['pair', {'t': 'tuple', 'v': [1, 2]}]]}
+    {'t': 'dict', 'k': ['ids', 'pair'], 'v': [[1, 2], {'t': 'tuple', 'v': [1, 2]}]}
+    >>> encode([(1, 2), (3, 4)]).tree
+    {'t': 'tuples', 'n': 2, 'v': [1, 2, 3, 4]}
     """
     packed = Packed(None)
     packed.tree = _encode(value, packed.buffers, keep, 0)
@@ -66,7 +73,7 @@ def encode(value: Any, keep: Callable[[Any], int] | None = None) -> Packed:
 def _encode(value: Any, buffers: list[bytes], keep: Callable[[Any], int] | None, depth: int) -> Any:
     if depth > MAX_DEPTH:
         raise BadValue(f"nested more than {MAX_DEPTH} levels deep")
-    if value is None or isinstance(value, bool):
+    if type(value) in _PLAIN:
         return value
     if isinstance(value, int):
         return int(value)
@@ -77,15 +84,17 @@ def _encode(value: Any, buffers: list[bytes], keep: Callable[[Any], int] | None,
     if isinstance(value, (bytes, bytearray)):
         return {"t": "bytes", "v": bytes(value).decode("latin-1")}
     if isinstance(value, list):
-        return [_encode(item, buffers, keep, depth + 1) for item in value]
+        return _encode_items(list(value), buffers, keep, depth)
     if isinstance(value, (tuple, set, frozenset)):
         kind = "tuple" if isinstance(value, tuple) else "set"
-        return {"t": kind, "v": [_encode(item, buffers, keep, depth + 1) for item in value]}
+        return {"t": kind, "v": _encode_items(list(value), buffers, keep, depth)}
     if isinstance(value, Mapping):
-        items = value.items()
-        pairs = [[_encode(k, buffers, keep, depth + 1), _encode(v, buffers, keep, depth + 1)] for k, v in items]
+        pairs = list(value.items())
+        keys, values = ([pair[place] for pair in pairs] for place in (0, 1))
+        tree = {"t": "dict", "k": _encode_items(keys, buffers, keep, depth)}
+        tree["v"] = _encode_items(values, buffers, keep, depth)
         # A check sees a dictionary like any other; only code on the student's side gets the Counter back.
-        return {"t": "dict", "v": pairs} | ({"of": "Counter"} if isinstance(value, Counter) else {})
+        return tree | ({"of": "Counter"} if isinstance(value, Counter) else {})
     if isinstance(value, SimpleNamespace):  # settings that are read as cfg.name; what crosses are its values
         return {
             "t": "namespace",
@@ -94,10 +103,10 @@ def _encode(value: Any, buffers: list[bytes], keep: Callable[[Any], int] | None,
     if isinstance(value, np.generic) and value.dtype.name in ARRAY_DTYPES and value.dtype.kind != "c":
         return value.item()
     if isinstance(value, np.ndarray):
-        return _encode_array(value, buffers, "array")
+        return encode_array(value, buffers, "array")
     torch = sys.modules.get("torch")
     if torch is not None and isinstance(value, torch.Tensor):
-        return _encode_tensor(value, buffers, torch)
+        return encode_tensor(value, buffers, torch)
     if torch is not None and isinstance(value, torch.dtype | torch.device):
         return {"t": type(value).__name__, "v": str(value).removeprefix("torch.")}
     if torch is not None and isinstance(value, torch.Generator) and _is_unused(value, torch):
@@ -105,6 +114,20 @@ def _encode(value: Any, buffers: list[bytes], keep: Callable[[Any], int] | None,
     if keep is None:
         raise BadValue(f"a {type(value).__name__} object is not data")
     return {"t": "object", "v": keep(value), "of": type(value).__name__[:80]}
+
+
+def _encode_items(items: list, buffers: list[bytes], keep: Callable[[Any], int] | None, depth: int) -> Any:
+    """A new list as a tree: as it is if JSON can hold it, in one piece if all are bytes or tuples of one length."""
+    kinds = set(map(type, items))
+    if kinds <= _PLAIN:
+        return items
+    if kinds == _BYTES:
+        return {"t": "texts", "v": [item.decode("latin-1") for item in items]}
+    if kinds == _TUPLE and len(lengths := set(map(len, items))) == 1 and lengths != {0} and depth < MAX_DEPTH:
+        flat = list(chain.from_iterable(items))
+        if _only(_PLAIN_OR_BYTES, flat):
+            return {"t": "tuples", "n": lengths.pop(), "v": _encode_items(flat, buffers, keep, depth + 1)}
+    return [_encode(item, buffers, keep, depth + 1) for item in items]
 
 
 def _name(name: Any) -> str:
@@ -120,30 +143,6 @@ def _is_unused(generator: Any, torch: Any) -> bool:
     if generator.device.type != "cpu" or not 0 <= seed < 2**63:
         return False
     return torch.equal(generator.get_state(), torch.Generator().manual_seed(seed).get_state())
-
-
-def _encode_array(array: np.ndarray, buffers: list[bytes], kind: str, dtype: str | None = None) -> dict:
-    if array.dtype.name not in ARRAY_DTYPES:
-        raise BadValue(f"an array of dtype {array.dtype} cannot be compared; use numbers")
-    little = np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("<"))
-    if little.nbytes > MAX_BUFFER_BYTES:
-        raise BadValue(f"an array of {little.nbytes / 2**20:.0f} MiB is too large")
-    buffers.append(little.tobytes())
-    return {"t": kind, "dtype": dtype or array.dtype.name, "shape": list(array.shape), "v": len(buffers) - 1}
-
-
-def _encode_tensor(tensor: Any, buffers: list[bytes], torch: Any) -> dict:
-    with torch._C.DisableTorchFunctionSubclass():  # a subclass has no say in how it is read
-        plain = tensor.detach().as_subclass(torch.Tensor).resolve_conj().resolve_neg()
-        requires_grad = bool(tensor.requires_grad)
-    device = str(plain.device)
-    if plain.layout != torch.strided or plain.device.type == "meta":
-        raise BadValue(f"a tensor with layout {plain.layout} on {device} has no plain values")
-    dtype = str(plain.dtype).removeprefix("torch.")
-    plain = plain.cpu()
-    array = plain.view(torch.int16).numpy() if dtype == "bfloat16" else plain.numpy()
-    tree = _encode_array(array, buffers, "tensor", dtype)
-    return tree | {"device": device, "grad": requires_grad}
 
 
 def decode(packed: Packed, wrap: Callable[[Opaque], Any] | None = None, counters: bool = False) -> Any:
@@ -163,9 +162,12 @@ def _decode(tree: Any, buffers: list[bytes], wrap: Callable | None, budget: list
     budget[0] -= 1
     if budget[0] < 0 or depth > 3 * MAX_DEPTH:
         raise BadValue("too many or too deeply nested items")
-    if tree is None or type(tree) in (bool, int, float, str):
+    if type(tree) in _PLAIN:
         return tree
     if type(tree) is list:
+        if _only(_PLAIN, tree):
+            _spend(budget, len(tree))
+            return tree
         return [_decode(item, buffers, wrap, budget, depth + 1) for item in tree]
     if type(tree) is not dict:
         raise BadValue("not a value")
@@ -174,13 +176,15 @@ def _decode(tree: Any, buffers: list[bytes], wrap: Callable | None, budget: list
         if kind == "bytes":
             return body.encode("latin-1")
         if kind in ("tuple", "set"):
-            items = [_decode(item, buffers, wrap, budget, depth + 1) for item in body]
+            items = _decode_items(body, buffers, wrap, budget, depth)
             # One by one, so that a time limit can strike between two of them.
             return tuple(items) if kind == "tuple" else {item for item in _unlike(items)}  # noqa: C416
         if kind == "dict":
-            keys = _unlike([_decode(k, buffers, wrap, budget, depth + 1) for k, _ in body])
-            values = [_decode(v, buffers, wrap, budget, depth + 1) for _, v in body]
+            keys = _unlike(_decode_items(tree["k"], buffers, wrap, budget, depth))
+            values = _decode_items(body, buffers, wrap, budget, depth)
             return {key: value for key, value in zip(keys, values, strict=True)}  # noqa: C416
+        if kind in ("tuples", "texts"):
+            return _decode_items(tree, buffers, wrap, budget, depth)
         if kind == "namespace":
             if type(body) is not list or any(type(pair) is not list for pair in body):
                 raise BadValue("malformed namespace")
@@ -189,13 +193,13 @@ def _decode(tree: Any, buffers: list[bytes], wrap: Callable | None, budget: list
                 raise BadValue("a namespace with the same name twice")
             return SimpleNamespace(**{name: _decode(v, buffers, wrap, budget, depth + 1) for name, v in body})
         if kind == "array":
-            return _decode_array(tree, buffers, ARRAY_DTYPES)
+            return decode_array(tree, buffers, ARRAY_DTYPES)
         if kind == "tensor":
-            return _decode_tensor(tree, buffers)
+            return decode_tensor(tree, buffers)
         if kind in ("dtype", "device"):
-            return _decode_torch_name(kind, body)
+            return decode_torch_name(kind, body)
         if kind == "generator":
-            return _decode_generator(body)
+            return decode_generator(body)
         if kind == "object" and wrap is not None and type(body) is int:
             return wrap(Opaque(body, str(tree.get("of"))[:80]))
     except BadValue:
@@ -203,6 +207,28 @@ def _decode(tree: Any, buffers: list[bytes], wrap: Callable | None, budget: list
     except (TypeError, ValueError, AttributeError, IndexError, KeyError, OverflowError) as error:
         raise BadValue(f"malformed {kind}: {error}") from None
     raise BadValue(f"unknown kind of value {kind!r}")
+
+
+def _decode_items(tree: Any, buffers: list[bytes], wrap: Callable | None, budget: list[int], depth: int) -> list:
+    """What ``_encode_items`` made of a list; :class:`BadValue` if it is anything else."""
+    if type(tree) is list:
+        return _decode(tree, buffers, wrap, budget, depth + 1)
+    kind, body = (tree.get("t"), tree.get("v")) if type(tree) is dict else (None, None)
+    if kind == "texts" and type(body) is list:
+        _spend(budget, len(body))
+        return [text.encode("latin-1") for text in body]
+    if kind == "tuples" and depth <= 3 * MAX_DEPTH:
+        flat, size = _decode_items(body, buffers, wrap, budget, depth + 1), tree.get("n")
+        if type(size) is int and 0 < size <= len(flat) and len(flat) % size == 0:
+            _spend(budget, len(flat) // size)
+            return list(zip(*[iter(flat)] * size, strict=True))
+    raise BadValue("malformed items")
+
+
+def _spend(budget: list[int], items: int) -> None:
+    budget[0] -= items
+    if budget[0] < 0:
+        raise BadValue("too many or too deeply nested items")
 
 
 def _unlike(keys: list) -> list:
@@ -213,75 +239,5 @@ def _unlike(keys: list) -> list:
     return keys
 
 
-def _decode_array(tree: dict, buffers: list[bytes], dtypes: set[str], dtype: str | None = None) -> np.ndarray:
-    if tree["dtype"] not in dtypes:
-        raise BadValue(f"unknown dtype {tree['dtype']!r}")
-    name = dtype or tree["dtype"]
-    shape = tuple(tree["shape"])
-    if len(shape) > 16 or any(type(n) is not int or n < 0 for n in shape):
-        raise BadValue("malformed shape")
-    raw = buffers[tree["v"]]
-    if math.prod(shape) * np.dtype(name).itemsize != len(raw):
-        raise BadValue("shape and size of an array disagree")
-    return np.frombuffer(raw, dtype=np.dtype(name).newbyteorder("<")).reshape(shape).astype(name)
-
-
-def _decode_tensor(tree: dict, buffers: list[bytes]) -> Any:
-    import torch
-
-    is_bfloat = tree["dtype"] == "bfloat16"
-    array = _decode_array(tree, buffers, TENSOR_DTYPES, "int16" if is_bfloat else None)
-    tensor = torch.from_numpy(array)
-    if is_bfloat:
-        tensor = tensor.view(torch.bfloat16)
-    # The device and the flag are facts about the student's tensor that a check may ask about.
-    tensor.was_on = str(tree.get("device"))[:20]
-    tensor.had_grad = tree.get("grad") is True
-    return tensor
-
-
-def _decode_torch_name(kind: str, name: Any) -> Any:
-    import torch
-
-    if kind == "device":
-        return torch.device(str(name)[:20])
-    if name not in TENSOR_DTYPES | {"uint16", "uint32", "uint64"}:
-        raise BadValue(f"unknown dtype {name!r}")
-    return getattr(torch, name)
-
-
-def _decode_generator(seed: Any) -> Any:
-    import torch
-
-    if type(seed) is not int or not 0 <= seed < 2**63:
-        raise BadValue("malformed seed of a generator")
-    return torch.Generator().manual_seed(seed)
-
-
-def same(a: Any, b: Any, rtol: float = 1e-4, atol: float = 1e-6) -> bool:
-    """Whether two decoded values are the same up to rounding; types of containers count, 1 equals 1.0.
-
-    >>> same([1.0, (2, "x")], [1.0 + 1e-9, (2, "x")]), same([1], (1,))
-    (True, False)
-    """
-    if isinstance(a, bool) or isinstance(b, bool):
-        return a is b
-    if isinstance(a, (int, float)) and isinstance(b, (int, float)):
-        return a == b or (math.isnan(a) and math.isnan(b)) or math.isclose(a, b, rel_tol=rtol, abs_tol=atol)
-    if type(a) is not type(b):
-        return False
-    if isinstance(a, (list, tuple)):
-        return len(a) == len(b) and all(same(x, y, rtol, atol) for x, y in zip(a, b, strict=True))
-    if isinstance(a, dict):
-        return a.keys() == b.keys() and all(same(a[k], b[k], rtol, atol) for k in a)
-    if isinstance(a, SimpleNamespace):
-        return same(vars(a), vars(b), rtol, atol)
-    if isinstance(a, np.ndarray):
-        return a.shape == b.shape and a.dtype == b.dtype and np.allclose(a, b, rtol=rtol, atol=atol, equal_nan=True)
-    torch = sys.modules.get("torch")
-    if torch is not None and isinstance(a, torch.Tensor):
-        if a.shape != b.shape or a.dtype != b.dtype:
-            return False
-        wide = torch.complex128 if a.is_complex() else torch.float64
-        return torch.allclose(a.to(wide), b.to(wide), rtol=rtol, atol=atol, equal_nan=True)
-    return a == b
+def _only(kinds: frozenset[type], items: Iterable) -> bool:
+    return kinds.issuperset(map(type, items))

@@ -6,6 +6,7 @@ this file makes an honest submission work and keeps a hostile one from disturbin
 
 from __future__ import annotations
 
+import _signal
 import builtins
 import contextlib
 import ctypes
@@ -207,11 +208,11 @@ def alarm_held_back() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGALRM})
+    _signal.pthread_sigmask(_signal.SIG_BLOCK, (_signal.SIGALRM,))
     try:
         yield
     finally:
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGALRM})
+        _signal.pthread_sigmask(_signal.SIG_UNBLOCK, (_signal.SIGALRM,))
 
 
 def _describe(error: BaseException) -> dict[str, Any]:

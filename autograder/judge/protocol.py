@@ -27,7 +27,8 @@ MAX_BUFFERS = 100_000
 _CHUNK = 2**20
 _AHEAD = 2**16
 _LENGTH = struct.Struct(">Q")
-_to_json = json.JSONEncoder(separators=(",", ":")).encode
+_to_json = json.JSONEncoder(separators=(",", ":"), check_circular=False).encode  # trees have no circles
+_from_json = json.JSONDecoder().decode
 
 
 class BadMessage(ValueError):
@@ -107,7 +108,7 @@ class Channel:
         if _items(text) > MAX_HEADER_ITEMS:
             raise BadMessage("its message has too many items")
         try:
-            header = json.loads(text)
+            header = _from_json(text.decode("ascii"))
             kind, body, values, sizes = (header[key] for key in ("kind", "body", "values", "sizes"))
         except (ValueError, KeyError, TypeError, RecursionError):
             raise BadMessage("it wrote something that is not a message") from None

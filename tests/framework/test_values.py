@@ -11,8 +11,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from autograder.alike import same
 from autograder.student import short
-from autograder.values import BadValue, Packed, decode, encode, same
+from autograder.values import BadValue, Packed, decode, encode
 
 names = st.from_regex("[a-z][a-z_0-9]{0,8}", fullmatch=True)
 plain = st.recursive(
@@ -143,8 +144,19 @@ def test_endless_nesting_is_refused():
         ({"t": "array", "dtype": "float64", "shape": [1], "v": 5}, [b"12345678"]),
         ({"t": "array", "dtype": "float64", "shape": [True], "v": 0}, [b"12345678"]),
         ({"t": "tensor", "dtype": "float64", "shape": "11", "v": 0}, [b"12345678"]),
-        ({"t": "dict", "v": [[[1], 2]]}, []),
+        ({"t": "dict", "k": [[1]], "v": [2]}, []),
+        ({"t": "dict", "k": [1, 2], "v": [3]}, []),
         ({"t": "dict", "v": 3}, []),
+        ({"t": "dict", "k": "ab", "v": [1, 2]}, []),
+        ({"t": "tuples", "n": 2, "v": [1, 2, 3]}, []),
+        ({"t": "tuples", "n": 0, "v": [1]}, []),
+        ({"t": "tuples", "n": 10**12, "v": []}, []),  # would be a list of as many iterators
+        ({"t": "tuples", "n": True, "v": [1]}, []),
+        ({"t": "tuples", "n": 1, "v": "ab"}, []),
+        ({"t": "tuples", "n": 1, "v": {"t": "tuple", "v": [1]}}, []),
+        ({"t": "texts", "v": "ab"}, []),
+        ({"t": "texts", "v": ["a", 1]}, []),
+        ({"t": "texts", "v": ["\u20ac"]}, []),
         ({"t": "namespace", "v": 3}, []),
         ({"t": "namespace", "v": {"ab": 1}}, []),  # two letters would unpack like a pair
         ({"t": "namespace", "v": ["ab"]}, []),
@@ -181,7 +193,7 @@ def test_a_huge_tree_is_refused(monkeypatch):
 )
 def test_keys_made_to_collide_are_refused_before_a_table_is_built_of_them(keys):
     """Otherwise one step in C would take minutes to hours, and no time limit could strike before its end."""
-    for tree in ({"t": "set", "v": keys}, {"t": "dict", "v": [[key, 0] for key in keys]}):
+    for tree in ({"t": "set", "v": keys}, {"t": "dict", "k": keys, "v": [0] * len(keys)}):
         with pytest.raises(BadValue, match="hash alike"):
             decode(Packed([tree]))
 
