@@ -32,6 +32,7 @@ from course_lib.pretraining.train_log import Record, read_log
 from course_lib.pretraining.train_loop import LOG
 from course_lib.tokenization import Tokenizer
 
+Bits = dict[str, dict[str, float]]  # by method and part
 EVALUATION, CARD = "evaluation.json", "README.md"
 LOG_BYTES = 90_000
 NGRAM_ORDER = 4
@@ -53,11 +54,13 @@ def publish(
     hardware: str,
     about: str = "",
     notes: Sequence[str] = (),
+    like: str | Path | None = None,
 ) -> dict[str, Any]:
     """Measure the model of a finished run, write everything to the folder `to`, and return what was measured.
 
-    ValueError if the run is not finished, or if this machine's text is not the one that it was trained on: the
-    held-out documents would be others.
+    What counting and zipping do takes minutes; it is taken from the folder `like`, published before on the same text
+    with the same tokenizer. ValueError if it is not, if the run is not finished, or if this machine's text is not the
+    one that it was trained on: the held-out documents would be others.
     """
     run, to = Path(run), Path(to)
     settings = json.loads((run / RUN).read_text(encoding="utf-8"))
@@ -69,8 +72,14 @@ def publish(
     if corpus.fingerprint != settings["corpus"]:
         raise ValueError(f"run: expected a run on the text of this machine, got {run}, trained on another")
     model, tokenizer = load_exported(run)
-    measured = measure(model, tokenizer, split_texts(corpus, settings["val_fraction"], settings["seed"]))
-    measured |= {"corpus": settings["corpus"], "python": platform.python_version()}
+    names = ("corpus", "tokenizer", "val_fraction", "seed")
+    same = {name: settings[name] for name in names}
+    known = None if like is None else json.loads((Path(like) / EVALUATION).read_text(encoding="utf-8"))
+    if known is not None and {name: known.get(name) for name in names} != same:
+        raise ValueError(f"like: expected a model with the text and tokenizer of {run}, got {like}")
+    texts = split_texts(corpus, settings["val_fraction"], settings["seed"])
+    measured = measure(model, tokenizer, texts, known and known["bits_per_byte"])
+    measured |= same | {"python": platform.python_version()}
     to.mkdir(parents=True, exist_ok=True)
     for name in (WEIGHTS, CONFIG, TOKENIZER, RUN):
         shutil.copyfile(run / name, to / name)
@@ -81,22 +90,33 @@ def publish(
     return measured
 
 
-def measure(model: GPT, tokenizer: Tokenizer, texts: dict[str, dict[str, list[str]]]) -> dict[str, Any]:
-    """Return bits per byte on each held-out part by several methods, and samples; `texts` as from `split_texts`."""
-    train = [text for part in texts["train"].values() for text in part]
+def measure(
+    model: GPT, tokenizer: Tokenizer, texts: dict[str, dict[str, list[str]]], others: Bits | None = None
+) -> dict[str, Any]:
+    """Return bits per byte on each held-out part by several methods, and samples; `texts` as from `split_texts`.
+
+    `others` are the bits of the other methods, if they are known.
+    """
     held_out = texts["val"]
-    bits: dict[str, dict[str, float]] = {"model": {}, "gzip": {}, "xz": {}, "xz after the training text": {}}
-    for part, documents in held_out.items():
-        bits["model"][part] = bits_per_byte(model, tokenizer, documents)
-        for name, value in zip_bits_per_byte(documents).items():
-            bits[name][part] = value
-        bits["xz after the training text"][part] = primed_xz_bits_per_byte(train, documents)
-    for name, n in (("unigram", 1), (f"Kneser-Ney {NGRAM_ORDER}-gram", NGRAM_ORDER)):
-        bits[name] = ngram_bits_per_byte(tokenizer, train, held_out, n)
+    bits = dict(baselines(tokenizer, texts) if others is None else others)
+    bits["model"] = {part: bits_per_byte(model, tokenizer, documents) for part, documents in held_out.items()}
     sizes = {part: sum(len(text.encode()) for text in documents) for part, documents in held_out.items()}
     samples = [continue_text(model, tokenizer, prompt) for prompt in PROMPTS]
     rounded = {name: {part: round(value, 4) for part, value in row.items()} for name, row in bits.items()}
     return {"bits_per_byte": rounded, "held_out_bytes": sizes, "samples": samples}
+
+
+def baselines(tokenizer: Tokenizer, texts: dict[str, dict[str, list[str]]]) -> Bits:
+    """Return bits per byte on each held-out part of what is no neural network; `texts` as from `split_texts`."""
+    train = [text for part in texts["train"].values() for text in part]
+    bits: Bits = {"gzip": {}, "xz": {}, "xz after the training text": {}}
+    for part, documents in texts["val"].items():
+        for name, value in zip_bits_per_byte(documents).items():
+            bits[name][part] = value
+        bits["xz after the training text"][part] = primed_xz_bits_per_byte(train, documents)
+    for name, n in (("unigram", 1), (f"Kneser-Ney {NGRAM_ORDER}-gram", NGRAM_ORDER)):
+        bits[name] = ngram_bits_per_byte(tokenizer, train, texts["val"], n)
+    return bits
 
 
 def thinned(log: Sequence[Record], size: int = LOG_BYTES) -> list[Record]:
@@ -243,6 +263,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     p.add_argument("--hardware", required=True, help="what it was trained on, in words")
     p.add_argument("--about", default="", help="what the command line leaves open, in words")
     p.add_argument("--note", action="append", default=[], dest="notes", help="a further line; may be given again")
+    p.add_argument("--like", help="a folder published before on the same text, whose comparisons are taken")
     try:
         publish(**vars(p.parse_args(argv)))
     except (ValueError, FileNotFoundError, PermissionError) as error:

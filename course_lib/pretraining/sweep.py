@@ -146,7 +146,8 @@ def follow_plan(loss: Callable[[float, tuple[int, int], float, int], float], up_
     """Ask for the loss of every run of the plan, as loss(budget, size, lr, seed), up to the budget `up_to`.
 
     Which rates are asked for depends on the answers: the first is the best of the same size at the budget below, else
-    of the next smaller size; halves follow until one is worse, and, where runs are cheap, doubles in the same way.
+    of the next smaller size; halves follow until one is worse, and doubles in the same way, unless, where two runs
+    are enough, a half was better. At the largest budget the first rate is the only one.
     """
     best: dict[tuple[int, int], float] = {}
     for budget, (sizes, tries) in PLAN.items():
@@ -156,7 +157,9 @@ def follow_plan(loss: Callable[[float, tuple[int, int], float, int], float], up_
         for size in sizes:
             first = best.get(size, nearest)
             tried = {first: loss(budget, size, first, 0)}
-            for factor in (0.5, 2.0)[: tries - 1]:
+            for factor in () if tries == 1 else (0.5, 2.0):
+                if tries == 2 and min(tried.values()) < tried[first]:
+                    break
                 rate = first * factor
                 while True:
                     tried[rate] = loss(budget, size, rate, 0)
