@@ -9,17 +9,23 @@ from autograder.exercises.pretraining.loss import CausalLmLoss
 from autograder.exercises.pretraining.masking import MlmMask
 from autograder.exercises.pretraining.spans import SpanCorrupt
 from autograder.exercises.pretraining.prefix import PrefixLmLoss
+from autograder.exercises.pretraining.optimizer import AdamwStep
+from autograder.exercises.pretraining.packing import DocumentMask
 from autograder.exercises.pretraining.precision import Accumulate
 from autograder.exercises.pretraining.costs import TrainFlops
+from autograder.exercises.pretraining.quiz import Quiz
 
 CHAPTER = "03_pretraining"
 
 __all__ = [
     "Accumulate",
+    "AdamwStep",
     "CausalLmLoss",
+    "DocumentMask",
     "MlmMask",
     "Ppmi",
     "PrefixLmLoss",
+    "Quiz",
     "SpanCorrupt",
     "StupidBackoff",
     "TrainFlops",

@@ -8,12 +8,16 @@ from autograder.hidden.pretraining.loss import CausalLmLoss
 from autograder.hidden.pretraining.masking import MlmMask
 from autograder.hidden.pretraining.spans import SpanCorrupt
 from autograder.hidden.pretraining.prefix import PrefixLmLoss
+from autograder.hidden.pretraining.optimizer import AdamwStep
+from autograder.hidden.pretraining.packing import DocumentMask
 from autograder.hidden.pretraining.precision import Accumulate
 from autograder.hidden.pretraining.costs import TrainFlops
 
 __all__ = [
     "Accumulate",
+    "AdamwStep",
     "CausalLmLoss",
+    "DocumentMask",
     "MlmMask",
     "Ppmi",
     "PrefixLmLoss",
