@@ -20,6 +20,7 @@ from autograder import progress_view
 from autograder.cards import Card, code_card, note_card, report_card
 from autograder.class_settings import solutions_shown
 from autograder.dependencies import point_to_the_cause
+from autograder.examples import first_broken
 from autograder.exercise import Chapter, Exercise, load_chapter
 from autograder.forbid import forbid_mode
 from autograder.progress_store import ProgressStore, note_check, note_time, travelling
@@ -115,7 +116,10 @@ def check(*functions: Callable | str, strict: bool | None = None) -> None:
             )
 
     record = _session.store.update(_chapter().id, exercise.id, note)
-    _show(report_card(report, exercise.title, _footer(exercise, report, record)), travelling(exercise.id, record))
+    lines = _footer(exercise, report, record)
+    if attempted and not report.passed and exercise.kind == "code":
+        lines = [line for line in (first_broken(written, namespace), *lines) if line]
+    _show(report_card(report, exercise.title, lines), travelling(exercise.id, record))
     strict = bool(os.environ.get("NBGRADER_EXECUTION")) if strict is None else strict
     if strict and not report.passed:
         raise CheckNotPassed(f"{exercise.id}: {first.title}: {first.message}" if first else exercise.id)

@@ -85,6 +85,15 @@ def test_a_known_mistake_is_named_in_both_renderings(shell):
     assert notebook._session.store.record("07_averages", "mean")["mistakes"] == {"sample_size": 1}
 
 
+def test_a_failure_shows_the_docstrings_example_that_does_not_hold(shell):
+    example = "\nmean.__doc__ = '>>> mean([1, 2, 3])\\n{}\\n'"
+    told = "The example in the docstring of mean: mean([1, 2, 3]) gives 3.0, expected 2.0."
+    run(shell, WRONG + example.format("2.0"))
+    assert all(told in rendering for rendering in run(shell, "check(total, mean)")[1:])
+    run(shell, RIGHT + example.format("7.0"))  # what passes is not put in doubt by a docstring
+    assert "docstring" not in run(shell, "check(total, mean)")[1]
+
+
 def test_unsolved_is_not_attempted_and_strict_raises(shell, monkeypatch):
     run(shell, STUB)
     result, text, _ = run(shell, "check(total, mean)")
