@@ -81,7 +81,7 @@ def curves_html(runs: Runs, baseline: str) -> str:
     """Return the curves, a band from the lowest to the highest seed around each mean, as an HTML figure."""
     import matplotlib.pyplot as plt
 
-    fig, (left, right) = plt.subplots(1, 2, figsize=(9.8, 3.7), width_ratios=[1.5, 1])
+    fig, (left, right) = plt.subplots(1, 2, figsize=(9.8, 3.7), width_ratios=[1.5, 1], layout="constrained")
     order = sorted(runs, key=lambda name: float(runs[name][1][-1].mean()))
     for k, (name, (steps, losses)) in enumerate(runs.items()):
         low, high, mean = losses.min(1).values, losses.max(1).values, losses.mean(1)
