@@ -138,13 +138,12 @@ def command_of(settings: dict[str, Any]) -> str:
     >>> command_of({"depth": 2, "tokens": 1000, "width": 128, "dataset": "python", "precision": "fp32"})
     'python -m course_lib.pretraining --depth 2 --tokens 1000 --out FOLDER'
     """
-    usual = recipe(settings["depth"], **{name: settings.get(name) for name in ("width", "heads")})
-    by_depth = recipe(settings["depth"])
-    words = ["python -m course_lib.pretraining", f"--depth {settings['depth']}"]
+    chosen: dict[str, Any] = {}
     for name in Recipe.__dataclass_fields__:
-        like = by_depth if name in ("width", "heads") else usual
-        if name != "depth" and name in settings and settings[name] != getattr(like, name):
-            words.append(f"--{name.replace('_', '-')} {settings[name]}")
+        if name in settings and settings[name] != getattr(recipe(settings["depth"], **chosen), name):
+            chosen[name] = settings[name]  # what is chosen may change what else follows
+    words = ["python -m course_lib.pretraining", f"--depth {settings['depth']}"]
+    words += [f"--{name.replace('_', '-')} {value}" for name, value in chosen.items()]
     for name, default in (("dataset", "python"), ("val_fraction", 0.1), ("seed", 0), ("precision", "fp32")):
         if settings.get(name, default) != default:
             words.append(f"--{name.replace('_', '-')} {settings[name]}")
