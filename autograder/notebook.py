@@ -20,7 +20,6 @@ from autograder import progress_view
 from autograder.cards import Card, code_card, note_card, report_card
 from autograder.class_settings import solutions_shown
 from autograder.dependencies import point_to_the_cause
-from autograder.examples import first_broken
 from autograder.exercise import Chapter, Exercise, load_chapter
 from autograder.forbid import forbid_mode
 from autograder.progress_store import ProgressStore, note_check, note_time, travelling
@@ -118,6 +117,8 @@ def check(*functions: Callable | str, strict: bool | None = None) -> None:
     record = _session.store.update(_chapter().id, exercise.id, note)
     lines = _footer(exercise, report, record)
     if attempted and not report.passed and exercise.kind == "code":
+        from autograder.examples import first_broken  # doctest brings a debugger along, which grading never needs
+
         lines = [line for line in (first_broken(written, namespace), *lines) if line]
     _show(report_card(report, exercise.title, lines), travelling(exercise.id, record))
     strict = bool(os.environ.get("NBGRADER_EXECUTION")) if strict is None else strict
