@@ -8,6 +8,7 @@ from course_lib.pretraining.bigram import BigramLM
 from course_lib.pretraining.checkpoint import load_checkpoint, random_state, save_checkpoint, set_random_state, unwrap
 from course_lib.pretraining.classifier import QualityClassifier, hashed_ngrams, train_quality_classifier
 from course_lib.pretraining.clipping import clip_grad_norm, clip_grad_norm_, global_norm
+from course_lib.pretraining.clusters import duplicate_clusters
 from course_lib.pretraining.contextual import contextual_vectors
 from course_lib.pretraining.corruption import mlm_mask, replace_spans, span_corrupt, span_mask
 from course_lib.pretraining.costs import (
@@ -118,6 +119,7 @@ __all__ = [
     "document_mask",
     "document_positions",
     "document_targets",
+    "duplicate_clusters",
     "estimate_jaccard",
     "evaluation_batches",
     "exact_dedup",
