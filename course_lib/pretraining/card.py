@@ -202,7 +202,8 @@ as a `LlamaForCausalLM` with a `PreTrainedTokenizerFast`."""
 BITS = """## Bits per byte on held-out text
 
 Less is better. The n-gram models count the same training tokens; gzip and xz see the held-out text alone; xz after the
-training text may point back into it. evaluation.json has all digits."""
+training text may point back into it. xz can copy from anywhere, which pays where files resemble each other; the model
+sees no more than its context at a time. evaluation.json has all digits."""
 
 LIMITS = """## Limits
 
