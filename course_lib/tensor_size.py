@@ -28,6 +28,11 @@ class largest_tensor(TorchDispatchMode):
         self.elements = 0
         self.shape: tuple[int, ...] = ()
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """Whether torch.compile is kept away: saying yes makes the first tensor import the whole compiler, seconds."""
+        return False
+
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         out = func(*args, **kwargs)

@@ -2020,7 +2020,7 @@ Llama style ends a little lower, by some hundredths of a nat. One run cannot say
 """
 
 # %% tags=["experiment"]
-steps = {"quick": 150, "full": 2000, "gpu": 8000}[scale()]
+steps = {"quick": 200, "full": 2000, "gpu": 8000}[scale()]
 size = {"vocab_size": V, "context_length": 64, "n_layers": 3, "n_heads": 4, "d_model": 64}
 models = {
     "your GPT": lambda: YourGPT(SimpleNamespace(**size)),
@@ -2085,7 +2085,7 @@ for name in ("your GPT", "the course's, Llama style"):
 
 # %% [markdown]
 r"""
-After the few steps of the quick size: letters in a believable order, here and there a short word, brackets,
+After the two hundred steps of the quick size: letters in a believable order, here and there a short word, brackets,
 quotes and line breaks, and not a trace of sense. Chapter 3 gives the model a real training.
 
 **Choices of one large model.** PaLM (Chowdhery et al. 2022) shows how such parts are put together: a decoder with
