@@ -11,8 +11,10 @@ from autograder.exercises.pretraining.spans import SpanCorrupt
 from autograder.exercises.pretraining.prefix import PrefixLmLoss
 from autograder.exercises.pretraining.optimizer import AdamwStep
 from autograder.exercises.pretraining.packing import DocumentMask
+from autograder.exercises.pretraining.pretrain import Pretrain
 from autograder.exercises.pretraining.precision import Accumulate
 from autograder.exercises.pretraining.costs import TrainFlops
+from autograder.exercises.pretraining.adapt import FinetuneClassifier
 from autograder.exercises.pretraining.quiz import Quiz
 
 CHAPTER = "03_pretraining"
@@ -22,9 +24,11 @@ __all__ = [
     "AdamwStep",
     "CausalLmLoss",
     "DocumentMask",
+    "FinetuneClassifier",
     "MlmMask",
     "Ppmi",
     "PrefixLmLoss",
+    "Pretrain",
     "Quiz",
     "SpanCorrupt",
     "StupidBackoff",

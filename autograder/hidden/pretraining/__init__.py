@@ -10,17 +10,21 @@ from autograder.hidden.pretraining.spans import SpanCorrupt
 from autograder.hidden.pretraining.prefix import PrefixLmLoss
 from autograder.hidden.pretraining.optimizer import AdamwStep
 from autograder.hidden.pretraining.packing import DocumentMask
+from autograder.hidden.pretraining.pretrain import Pretrain
 from autograder.hidden.pretraining.precision import Accumulate
 from autograder.hidden.pretraining.costs import TrainFlops
+from autograder.hidden.pretraining.adapt import FinetuneClassifier
 
 __all__ = [
     "Accumulate",
     "AdamwStep",
     "CausalLmLoss",
     "DocumentMask",
+    "FinetuneClassifier",
     "MlmMask",
     "Ppmi",
     "PrefixLmLoss",
+    "Pretrain",
     "SpanCorrupt",
     "StupidBackoff",
     "TrainFlops",
