@@ -10,6 +10,7 @@ from autograder.exercises.pretraining.masking import MlmMask
 from autograder.exercises.pretraining.spans import SpanCorrupt
 from autograder.exercises.pretraining.prefix import PrefixLmLoss
 from autograder.exercises.pretraining.optimizer import AdamwStep
+from autograder.exercises.pretraining.data_pipeline import Minhash
 from autograder.exercises.pretraining.packing import DocumentMask
 from autograder.exercises.pretraining.pretrain import Pretrain
 from autograder.exercises.pretraining.precision import Accumulate
@@ -25,6 +26,7 @@ __all__ = [
     "CausalLmLoss",
     "DocumentMask",
     "FinetuneClassifier",
+    "Minhash",
     "MlmMask",
     "Ppmi",
     "PrefixLmLoss",

@@ -9,6 +9,7 @@ from autograder.hidden.pretraining.masking import MlmMask
 from autograder.hidden.pretraining.spans import SpanCorrupt
 from autograder.hidden.pretraining.prefix import PrefixLmLoss
 from autograder.hidden.pretraining.optimizer import AdamwStep
+from autograder.hidden.pretraining.data_pipeline import Minhash
 from autograder.hidden.pretraining.packing import DocumentMask
 from autograder.hidden.pretraining.pretrain import Pretrain
 from autograder.hidden.pretraining.precision import Accumulate
@@ -21,6 +22,7 @@ __all__ = [
     "CausalLmLoss",
     "DocumentMask",
     "FinetuneClassifier",
+    "Minhash",
     "MlmMask",
     "Ppmi",
     "PrefixLmLoss",
