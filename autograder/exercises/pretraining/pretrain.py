@@ -1,4 +1,4 @@
-"""Exercise 10: a training run from a row of ids to a model that writes, and the sampling that makes it write."""
+"""Exercise 10: a training run from a row of ids to a model, and the sampling that makes it write."""
 
 from __future__ import annotations
 
@@ -67,15 +67,17 @@ class Pretrain(Exercise):
         model, log = trained(student, cfg, language.text(rng, 811), 20, generator(rng))
         text = language.text(rng, 401)
         loss = next_loss(student, model, text, cfg)
-        best = logits_of(student, model, text[:400].view(50, 8), V).argmax(-1).flatten()
-        habit = habit_of(best, text[:400], language.likely)
+        best = logits_of(student, model, text[:400].view(50, 8), V).argmax(-1)
+        habit = habit_of(best.flatten(), text[:400], language.likely)
         first, learned = log[0]["loss"], loss < ENTROPY + 0.75
         start = next((name for name, wrong in SCALES.items() if 0.8 < first / wrong / math.log(V) < 1.2), "elsewhere")
         student.conclude(f"{habit}, {'learned' if learned else 'not learned'}, first loss {start}")
         seen = f"on a new text of the same kind its loss is {loss:.2f} nats; who knows the rules has {ENTROPY:.2f}"
         true(learned, f"after 20 steps the model {habit}: {seen}, and who knows nothing {math.log(V):.2f}")
-        message = f"the first record's loss is {first:.2f}; a fresh model's mean loss for {V} tokens is about ln {V} ="
-        true(start == "about ln V", f"{message} {math.log(V):.2f} nats")
+        message = (
+            f"the first record's loss is {first:.2f}; a fresh model's mean loss is about ln {V} = {math.log(V):.2f}"
+        )
+        true(start == "about ln V", message)
 
     @check(hint="Which ids may a step draw its windows from? And on which of them is val_loss measured?")
     def the_last_tenth_is_never_learned_from(self, student: Student, rng: Rng) -> None:
@@ -97,8 +99,7 @@ class Pretrain(Exercise):
             f"the last tenth has symbols of its own; the model gives them {share:.0%}, as if it had trained on them"
         )
         true(not leaks, message)
-        message = f"the last record has val_loss {said:.3f}; the model's mean loss on the last tenth is {own:.3f}"
-        true(agrees, message)
+        true(agrees, f"the last val_loss is {said:.3f}; the model's mean loss on the last tenth is {own:.3f}")
 
     @check(hint="Dropout is for training. What has to happen before the held-out loss is measured, and after it?")
     def the_held_out_loss_is_that_of_the_model_in_use(self, student: Student, rng: Rng) -> None:
