@@ -146,8 +146,23 @@ ATTACKS = [
         "small numbers do, too: -1 and -2 have the same hash, and so have all tuples of them",
         "from itertools import product\n"
         "keys = [{'t': 'tuple', 'v': list(signs)} for signs in product((-1, -2), repeat=16)]\n"
-        "answer(values={'ok': [{'t': 'dict', 'v': [[key, 0] for key in keys]}, 0]})",
+        "answer(values={'ok': [{'t': 'dict', 'k': keys, 'v': [0] * len(keys)}, 0]})",
         says="hash alike",
+    ),
+    during_call(
+        "a dictionary of colliding tuples in one piece",
+        "the same keys in the short form in which lists of tuples travel",
+        "from itertools import chain, product\n"
+        "flat = [*chain.from_iterable(product((-1, -2), repeat=16))]\n"
+        "keys = {'t': 'tuples', 'n': 16, 'v': flat}\n"
+        "answer(values={'ok': [{'t': 'dict', 'k': keys, 'v': [0] * 2**16}, 0]})",
+        says="hash alike",
+    ),
+    during_call(
+        "tuples of a length that fits no machine",
+        "no items, cut into tuples of a million millions",
+        "answer(values={'ok': [{'t': 'tuples', 'n': 10**12, 'v': []}, 0]})",
+        says="cannot be used here",
     ),
     during_call(
         "an array with the shape of a planet",
@@ -175,7 +190,8 @@ ATTACKS = [
         "callbacks by invented numbers",
         "calls to functions that nobody handed over, stand-ins among them",
         "for n in (7, -1, 10**6, 10**30, True, 1.5, 'f', None):\n"
-        "    frame('callback', {'number': n}, {'args': [{'t': 'tuple', 'v': [[5], {'t': 'dict', 'v': []}]}, 0]})\n"
+        "    args = {'t': 'tuple', 'v': [[5], {'t': 'dict', 'k': [], 'v': []}]}\n"
+        "    frame('callback', {'number': n}, {'args': [args, 0]})\n"
         "    answer = server.channel.receive()\n"
         "    if 'ok' in answer.values:\n"
         "        return answer.values['ok'].tree",
