@@ -9,7 +9,9 @@ from typing import Any
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
+from torch.overrides import TorchFunctionMode
 
+from course_lib.attention.config import GPTConfig
 from course_lib.attention.gpt import GPT
 from course_lib.attention.gpt2_weights import gpt2_config, gpt2_settings, gpt2_state_from_hf, gpt2_state_to_hf
 from course_lib.attention.llama_weights import llama_config, llama_settings, llama_state_from_hf, llama_state_to_hf
@@ -29,10 +31,30 @@ def gpt_from_hf(settings: Mapping[str, Any], state: Mapping[str, Tensor]) -> GPT
         raise ValueError(f"settings: expected model_type {' or '.join(READERS)}, got {kind!r}")
     read_config, read_state = READERS[kind]
     cfg = read_config(settings)
-    with torch.device("meta"):  # shapes only: nothing is drawn that is overwritten at once
-        model = GPT(cfg)
+    model = undrawn_gpt(cfg)
     model.load_state_dict(read_state(state, cfg), assign=True)
     return model
+
+
+def undrawn_gpt(cfg: GPTConfig) -> GPT:
+    """Return a model of shapes only, without numbers: ``load_state_dict(state, assign=True)`` brings them.
+
+    >>> from course_lib.attention.config import GPTConfig
+    >>> undrawn_gpt(GPTConfig(65, 8, 1, 2, 16)).token_embedding.weight.device
+    device(type='meta')
+    """
+    with torch.device("meta"), _NothingDrawn():
+        return GPT(cfg)
+
+
+class _NothingDrawn(TorchFunctionMode):
+    """Leaves out the drawing of first weights, for which torch would load its compiler on the meta device."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if getattr(func, "__name__", "") in ("normal_", "uniform_", "kaiming_uniform_"):
+            return args[0] if args else kwargs["tensor"]
+        return func(*args, **kwargs)
 
 
 def load_safetensors(folder: str | PathLike[str]) -> GPT:

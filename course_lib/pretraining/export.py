@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from course_lib.attention import GPT, load_safetensors, save_safetensors
-from course_lib.attention.weights_folder import CONFIG
+from course_lib.attention.weights_folder import CONFIG, undrawn_gpt
 from course_lib.pretraining.checkpoint import unwrap
 from course_lib.tokenization import Tokenizer
 
@@ -26,8 +26,7 @@ def export_model(
     model, folder = unwrap(model), Path(folder)
     if len(tokenizer) != model.cfg.vocab_size:
         raise ValueError(f"tokenizer: expected {model.cfg.vocab_size} tokens, as the model has, got {len(tokenizer)}")
-    with torch.device("meta"):
-        rounded = GPT(model.cfg)
+    rounded = undrawn_gpt(model.cfg)
     state = {name: x.detach().to("cpu", dtype) for name, x in model.state_dict().items()}
     rounded.load_state_dict(state, assign=True)
     save_safetensors(rounded, folder)
