@@ -42,6 +42,13 @@ def expect_number(got: Any, want: float, what: str, rtol: float = 1e-5, atol: fl
     close(got, torch.tensor(want), rtol=rtol, atol=atol, what=what)
 
 
+def expect_losses(student: Student, batches: list[tuple[Tensor, Tensor]], what: str, atol: float = 1e-6) -> None:
+    """The loss of each batch. All are asked for before one is judged: two wrong means may agree once by chance."""
+    losses = [student.causal_lm_loss(logits, ids) for logits, ids in batches]
+    for got, (logits, ids) in zip(losses, batches, strict=True):
+        expect_number(got, mean_of(surprises(logits, ids)), what, atol=atol)
+
+
 def draw(rng: Rng, lengths: list[int], V: int, ignore_index: int = -100) -> tuple[Tensor, Tensor]:
     """Logits of a model with opinions, and texts of these lengths, filled up at the end to the longest of them."""
     logits = 2 * rng.normal(len(lengths), max(lengths), V)
@@ -116,10 +123,9 @@ class CausalLmLoss(Exercise):
     @check(hint="A target equal to ignore_index is no prediction: it adds nothing to the sum, and is not counted.")
     def leaves_padding_out(self, student: Student, rng: Rng) -> None:
         logits, ids = draw(rng, [6, 4], 5)
-        got = student.causal_lm_loss(logits[1:], ids[1:])
-        expect_number(got, mean_of(surprises(logits[1:], ids[1:])), "the loss of 4 tokens and 2 of padding")
-        got = student.causal_lm_loss(logits, ids)
-        expect_number(got, mean_of(surprises(logits, ids)), "the loss of 6 tokens, and 4 with 2 of padding")
+        expect_losses(student, [(logits[1:], ids[1:])], "the loss of 4 tokens and 2 of padding")
+        batches = [(logits, ids), draw(rng, [6, 3], 5)]
+        expect_losses(student, batches, "the loss of a text of 6 tokens, and a shorter one with padding")
 
     @check(hint="A model that hesitates between 10 tokens has perplexity 10, however long the text is.")
     def perplexity_does_not_grow_with_the_text(self, student: Student, rng: Rng) -> None:
@@ -132,10 +138,8 @@ class CausalLmLoss(Exercise):
 
     @check(hint="ignore_index may be a token that exists: 0 is a common id of padding, and often stands first.")
     def ignores_what_it_is_told_to(self, student: Student, rng: Rng) -> None:
-        logits, ids = draw(rng, [8, 6], 6)
-        expect_number(
-            student.causal_lm_loss(logits, ids), mean_of(surprises(logits, ids)), "with padding of -100, the loss"
-        )
+        expect_losses(student, [draw(rng, [8, 6], 6), draw(rng, [8, 4], 6)], "with padding of -100, the loss")
+        logits = 2 * rng.normal(2, 8, 6)
         ids = torch.tensor([rng.ids(8, 1, 5), rng.ids(8, 1, 5)])
         ids[0, :3] = ids[1, 6:] = 0
         want = mean_of(surprises(logits, ids, 0))
@@ -145,21 +149,18 @@ class CausalLmLoss(Exercise):
 
     @check(hint="log_softmax subtracts the largest logit first, and needs the digits of float32: convert before it.")
     def takes_logits_of_any_size_and_precision(self, student: Student, rng: Rng) -> None:
-        logits, ids = draw(rng, [9, 7], 6)
+        batches = [draw(rng, [9, 7], 6), draw(rng, [5, 8], 6)]
+        expect_losses(student, batches, "the loss of texts with padding")
         for shift in (1e4, -1e4):  # changes no probability
-            moved, want = logits + shift, mean_of(surprises(logits + shift, ids))
-            expect_number(
-                student.causal_lm_loss(moved, ids), want, f"with {shift:+,.0f} on all logits, the loss", atol=3e-3
-            )
+            moved = [(logits + shift, ids) for logits, ids in batches]
+            expect_losses(student, moved, f"with {shift:+,.0f} on all logits, the loss", atol=3e-3)
         sure = torch.tensor([[[0.0, 300.0], [300.0, 0.0], [0.0, 0.0]]])
         expect_number(
             student.causal_lm_loss(sure, torch.tensor([[1, 1, 0]])), 0.0, "for a model that is sure and right"
         )
         expect_number(student.causal_lm_loss(sure, torch.tensor([[1, 1, 1]])), 150.0, "sure, and right once in two")
-        half = logits.bfloat16()
-        expect_number(
-            student.causal_lm_loss(half, ids), mean_of(surprises(half, ids)), "for logits in bfloat16, the loss"
-        )
+        half = [(logits.bfloat16(), ids) for logits, ids in batches]
+        expect_losses(student, half, "for logits in bfloat16, the loss")
 
     @check(hint="A text of one token, or one with nothing but padding behind the first: raise ValueError, not nan.")
     def refuses_to_average_nothing(self, student: Student, rng: Rng) -> None:

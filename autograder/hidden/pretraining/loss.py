@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from autograder.compare import close, true
 from autograder.exercise import check, variant
 from autograder.exercises.pretraining import loss as public
-from autograder.exercises.pretraining.loss import draw, expect_number, mean_of, surprises
+from autograder.exercises.pretraining.loss import draw, expect_losses, expect_number, mean_of, surprises
 from autograder.rng import Rng
 from autograder.student import Student
 
@@ -18,9 +18,10 @@ from autograder.student import Student
 class CausalLmLoss(public.CausalLmLoss):
     @check(hint="Average once, over all predictions of the batch: a text of 2 tokens weighs one, a text of 9 weighs 8.")
     def weighs_every_token_the_same(self, student: Student, rng: Rng) -> None:
-        logits, ids = draw(rng, [2, 9, 5, rng.randint(3, 8)], 6)
+        batches = [draw(rng, [2, 9, 5, rng.randint(3, 8)], 6) for _ in range(2)]
+        expect_losses(student, batches, "the loss of four texts of unequal length")
+        logits, ids = batches[0]
         rows = surprises(logits, ids)
-        expect_number(student.causal_lm_loss(logits, ids), mean_of(rows), "the loss of four texts of unequal length")
         order = torch.tensor([2, 0, 3, 1])
         got = student.causal_lm_loss(logits[order], ids[order])
         expect_number(got, mean_of(rows), "the loss of the same texts in another order")
@@ -29,11 +30,9 @@ class CausalLmLoss(public.CausalLmLoss):
     def finds_padding_anywhere(self, student: Student, rng: Rng) -> None:
         logits, ids = draw(rng, [9, 9, 9], 6)
         ids[0, :4] = ids[1, 6:] = ids[2, 4:6] = -100
-        want = mean_of(surprises(logits, ids))
-        expect_number(student.causal_lm_loss(logits, ids), want, "with padding in three places, the loss")
-        expect_number(
-            student.perplexity(logits, ids), math.exp(want), "with padding in three places, the perplexity", 1e-4
-        )
+        want = math.exp(mean_of(surprises(logits, ids)))
+        expect_losses(student, [(logits, ids), (logits.flip(0), ids)], "with padding in three places, the loss")
+        expect_number(student.perplexity(logits, ids), want, "with padding in three places, the perplexity", 1e-4)
         ids[1] = -100
         want = mean_of(surprises(logits, ids))
         expect_number(
@@ -42,18 +41,17 @@ class CausalLmLoss(public.CausalLmLoss):
 
     @check(hint="Half precision has 8 or 11 binary digits: float32 before anything is added up; float32 comes back.")
     def widens_half_precision(self, student: Student, rng: Rng) -> None:
-        logits, ids = draw(rng, [30, 20], 40)
+        batches = [draw(rng, [30, 20], 40), draw(rng, [12, 25], 40)]
         for dtype in (torch.float16, torch.bfloat16):
-            half = logits.to(dtype)
-            got = student.causal_lm_loss(half, ids)
-            expect_number(got, mean_of(surprises(half, ids)), f"for logits in {dtype}, the loss")
-            got = student.perplexity(half, ids).log()
-            expect_number(got, mean_of(surprises(half, ids)), f"for logits in {dtype}, the log of the perplexity", 1e-4)
+            half = [(logits.to(dtype), ids) for logits, ids in batches]
+            expect_losses(student, half, f"for logits in {dtype}, the loss")
+            want = math.exp(mean_of(surprises(*half[0])))
+            expect_number(student.perplexity(*half[0]), want, f"for logits in {dtype}, the perplexity", 1e-4)
 
     @check(hint="The gradient of each logit is (its probability - 1 if it is the right one) / number of predictions.")
     def pushes_the_logits_where_it_should(self, student: Student, rng: Rng) -> None:
         logits, ids = draw(rng, [6, 3], 5)
-        expect_number(student.causal_lm_loss(logits, ids), mean_of(surprises(logits, ids)), "the loss")
+        expect_losses(student, [(logits, ids), draw(rng, [6, 3], 5)], "the loss")
         want = torch.zeros(2, 6, 5)
         for b, length in enumerate((6, 3)):
             for t in range(length - 1):
