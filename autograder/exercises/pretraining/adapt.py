@@ -110,13 +110,13 @@ class FinetuneClassifier(Exercise):
         for freeze in (True, False):
             backbone = draw_backbone(rng)
             train, test = (draw_examples(rng, backbone["cfg"], count, K) for count in (36, 30))
-            steps, lr = (50, 0.06) if freeze else (10, 0.03)
+            steps, lr = (40, 0.06) if freeze else (8, 0.03)
             model, _ = adapted(student, backbone, train, freeze, steps, lr, generator(rng))
             right = answers(student, model, test["ids"], K).argmax(-1) == test["labels"]
             share = right.double().mean().item()
-            student.conclude(f"freeze={freeze}: {'learned' if share > 0.7 else 'not learned'}")
-            message = f"with freeze={freeze}, {share:.0%} of new examples are right after {steps} steps, expected > 70%"
-            true(share > 0.7, message)
+            student.conclude(f"freeze={freeze}: {'learned' if share > 0.6 else 'not learned'}")
+            message = f"with freeze={freeze}, {share:.0%} of new examples are right after {steps} steps, expected > 60%"
+            true(share > 0.6, message)
 
     @check(hint="The first weights of the head, the choice of examples, dropout: all from g. And what is returned?")
     def the_same_g_gives_the_same_model_ready_for_use(self, student: Student, rng: Rng) -> None:
