@@ -1,0 +1,171 @@
+"""What the audit does not show about exercises 4 to 6: other seeds, wrong types, oracles, and the judge's border."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+import torch
+from seeded import failures, run
+
+from autograder.exercise import Exercise
+from autograder.exercises.pretraining import masking_parts, prefix_parts, spans_parts
+from autograder.hidden.pretraining.masking import MlmMask
+from autograder.hidden.pretraining.prefix import PrefixLmLoss
+from autograder.hidden.pretraining.spans import SpanCorrupt
+from autograder.rng import Rng
+from autograder.run import Outcome, Result, run_exercise
+from autograder.student import LocalBackend
+from course_lib import pretraining
+from course_lib.attention import GPT, GPTConfig
+
+EXERCISES = [MlmMask(), SpanCorrupt(), PrefixLmLoss()]
+IDS = [exercise.id for exercise in EXERCISES]
+
+
+def test_names() -> None:
+    assert IDS == ["mlm_mask", "span_corrupt", "prefix_lm_loss"]
+    assert all(set(e.functions) <= set(dir(pretraining)) for e in EXERCISES)
+
+
+def first_failure(exercise: Exercise, code: dict[str, Any], seed: int) -> Result | None:
+    """What a student sees opened: the first public check that fails; the others are not run."""
+    reports = (failures(run(exercise, code, seed, [check])) for check in exercise.public_checks)
+    return next((failed[0] for failed in reports if failed), None)
+
+
+WRONG = [None, "text", 3, math.nan, [], (), {}, (torch.ones(3), None), (1, 2), torch.ones(2) > 0, 1j * torch.ones(2)]
+
+
+@pytest.mark.parametrize("exercise", EXERCISES, ids=IDS)
+@pytest.mark.parametrize("value", WRONG, ids=lambda value: " ".join(repr(value).split())[:20])
+def test_wrong_types_are_failures_with_a_message_and_not_accidents(exercise: Exercise, value: Any) -> None:
+    for function in exercise.functions:
+        first = first_failure(exercise, exercise.solution(**{function: lambda *args, **kwargs: value}), 1)
+        assert first, f"{function} may return {value!r}"
+        assert first.outcome is Outcome.FAILED and not first.mistake
+        assert first.message and "Error:" not in first.message
+
+
+@pytest.mark.parametrize("exercise", EXERCISES, ids=IDS)
+def test_the_reference_and_the_variants_hold_under_other_seeds(exercise: Exercise) -> None:
+    for seed in range(10, 15):
+        for code in ({}, *(variant.code for variant in exercise.variants)):
+            assert not failures(run(exercise, exercise.solution(**code), seed))
+
+
+@pytest.mark.parametrize("exercise", EXERCISES, ids=IDS)
+def test_mistakes_keep_their_names_under_another_seed(exercise: Exercise) -> None:
+    for known in exercise.mistakes:
+        code = exercise.solution(**{known.function: known.code})
+        first = first_failure(exercise, code, 21)
+        assert first and first.mistake == known.name
+
+
+@pytest.mark.parametrize("exercise", EXERCISES, ids=IDS)
+def test_a_call_of_the_course_s_own_solution_does_not_count(exercise: Exercise) -> None:
+    name = exercise.functions[-1]
+    source = f"from course_lib.pretraining import {name} as solved\n{name} = solved"
+    report = run_exercise(exercise, LocalBackend(exercise.solution()), source=source)
+    assert {result.outcome for result in report.results} == {Outcome.FAILED}
+
+
+# Exercise 4
+
+
+def mask_by_numpy(ids, mask_id, vocab_size, special_mask=None, g=None, p=0.15, special_ids=()):
+    """Right, but for where its random numbers come from."""
+    import numpy as np
+
+    rng = np.random.default_rng(g.initial_seed() if g is not None else None)
+    u = torch.from_numpy(rng.random(ids.shape))
+    open_places = ~torch.isin(ids, torch.tensor([*special_ids, -1]))
+    if special_mask is not None:
+        open_places &= ~special_mask
+    allowed = torch.tensor([t for t in range(vocab_size) if t != mask_id and t not in special_ids])
+    picks = allowed[torch.from_numpy(rng.integers(len(allowed), size=ids.shape))]
+    inputs = torch.where(open_places & (u < 0.8 * p), mask_id, ids)
+    inputs = torch.where(open_places & (u >= 0.8 * p) & (u < 0.9 * p), picks, inputs)
+    return inputs, torch.where(open_places & (u < p), ids, -100)
+
+
+def test_random_numbers_of_another_library_are_as_good() -> None:
+    assert not failures(run(EXERCISES[0], {"mlm_mask": mask_by_numpy}, 3))
+
+
+def test_the_findings_of_a_mask_by_hand() -> None:
+    ids = torch.tensor([[5, 6, 7, 8]])
+    may, nowhere = torch.tensor([[True, True, True, False]]), torch.zeros(1, 4, dtype=torch.bool)
+
+    def findings(inputs: list[int], labels: list[int]) -> list[str]:
+        args = ids, torch.tensor([inputs]), torch.tensor([labels]), 1, may, nowhere, torch.ones(9).bool(), 0.5, 1.0
+        return [words for _, words, _ in masking_parts.facts(*args) if "chosen" not in words]
+
+    assert findings([1, 6, 7, 8], [5, 6, -100, -100]) == []
+    assert findings([1, 6, 7, 8], [-100] * 4) == ["changes without a label"]
+    assert findings([1, 6, 7, 8], [1, -100, -100, -100]) == ["other labels"]
+    assert findings([5, 6, 7, 1], [-100, -100, -100, 8]) == ["special places"]
+    assert findings([1, 6, 7, 8], [5, 6, 7, 8]) == ["a label everywhere", "special places"]
+
+
+# Exercise 5
+
+
+def test_the_span_oracle_does_the_example_of_the_paper() -> None:
+    words = ["Thank", "you", "for", "inviting", "me", "to", "your", "party", "last", "week", "."]
+    hidden = [word in ("for", "inviting", "last") for word in words]
+    inputs, targets = spans_parts.replaced(list(range(11)), hidden, 99)
+    names = dict(enumerate(words)) | {99: "<X>", 98: "<Y>", 97: "<Z>"}
+    assert " ".join(names[i] for i in inputs) == "Thank you <X> me to your party <Y> week ."
+    assert " ".join(names[i] for i in targets) == "<X> for inviting <Y> last <Z>"
+
+
+def test_the_reader_finds_what_was_hidden_and_what_is_wrong() -> None:
+    rng, first = Rng(1), spans_parts.SENTINEL0
+    for _ in range(50):
+        ids = rng.sample(range(1000), 12)
+        hidden = [rng.random() < 0.4 for _ in ids]
+        inputs, targets = spans_parts.replaced(ids, hidden, first)
+        assert spans_parts.find_hidden(ids, inputs, targets) == (hidden, "")
+    for wrong in ([first, 1, 2], [1, 2, first], [first, 1, first, 2, first - 1], [first - 1, 1, 2, first - 2]):
+        mask, problem = spans_parts.find_hidden([1, 2, 3], [first, 3], wrong)
+        assert mask is None and problem
+
+
+# Exercise 6
+
+
+def test_the_loss_oracle_agrees_with_a_real_model() -> None:
+    torch.manual_seed(0)
+    model = GPT(GPTConfig(vocab_size=7, context_length=12, n_layers=2, n_heads=2, d_model=8)).double()
+    prefix, target = prefix_parts.draw_texts(Rng(2), 7, 4, [5, 3])
+
+    class Same(prefix_parts.Reader):
+        def logits(self, ids, mask):
+            return model(ids, mask=mask).detach()
+
+    reader = Same(torch.zeros(1), torch.zeros(1), torch.float64)
+    want = pretraining.prefix_lm_loss(lambda ids, mask: model(ids, mask=mask), prefix, target).item()
+    assert prefix_parts.expected_loss(reader, prefix, target) == pytest.approx(want, rel=1e-6)
+
+
+def test_the_attention_oracle_agrees_with_torch() -> None:
+    q, k, v = Rng(1).normal(3, 4), Rng(2).normal(5, 4), Rng(3).normal(5, 4)
+    real = torch.tensor([True, False, True, True, False])
+    want = torch.nn.functional.scaled_dot_product_attention(q[None], k[None], v[None], real.expand(1, 3, 5))[0]
+    torch.testing.assert_close(prefix_parts.attended(q, k, v, real), want, rtol=1e-5, atol=1e-6)
+
+
+def test_the_reader_depends_on_every_cell_of_the_mask_that_may_matter() -> None:
+    reader = prefix_parts.Reader.draw(Rng(4), 7)
+    prefix, target = prefix_parts.draw_texts(Rng(5), 7, 3, [3])
+    ids, mask = torch.cat([prefix, target], 1), torch.tensor(prefix_parts.prefix_mask(3, 3))
+    before = reader.logits(ids, mask)[:, 2:-1]
+    for query in range(5):
+        for key in range(6):
+            flipped = mask.clone()
+            flipped[query, key] ^= True
+            after = reader.logits(ids, flipped)[:, 2:-1]
+            reached = query >= 2 or any(mask[row, query] for row in range(2, 5))
+            assert torch.allclose(after, before) is not reached, (query, key)
