@@ -27,8 +27,8 @@ ATTACKS = [
         "encoder replaced",
         "the child's encoder claims a wrong shape for a buffer",
         {
-            "centre": "import autograder.values as v\nold = v._encode_array\n"
-            "def lie(*a, **k):\n    return old(*a, **k) | {'shape': [3, 4], 'dtype': 'float32'}\nv._encode_array = lie\n"
+            "centre": "import autograder.arrays as v\nold = v.encode_array\n"
+            "def lie(*a, **k):\n    return old(*a, **k) | {'shape': [3, 4], 'dtype': 'float32'}\nv.encode_array = lie\n"
             "def centre(x):\n    return torch.zeros(5)\n"
         },
         earns={"centre": 0},
@@ -38,8 +38,8 @@ ATTACKS = [
         "other dtypes claimed",
         "the child's encoder names an object dtype",
         {
-            "centre": "import autograder.values as v\nold = v._encode_array\n"
-            "def lie(*a, **k):\n    return old(*a, **k) | {'dtype': 'object'}\nv._encode_array = lie\n"
+            "centre": "import autograder.arrays as v\nold = v.encode_array\n"
+            "def lie(*a, **k):\n    return old(*a, **k) | {'dtype': 'object'}\nv.encode_array = lie\n"
             "def centre(x):\n    return x\n"
         },
         earns={"centre": 0},
