@@ -66,13 +66,14 @@ def pretrain(
         optimizer = torch.optim.AdamW(
             decay_groups(model, 0.1, key="weight_decay"), lr=cfg.lr, betas=(0.9, 0.95), fused=True
         )
+        parameters = list(model.parameters())
         for step in range(steps):
             starts = torch.randint(cut - T, (cfg.batch_size,), generator=g).tolist()
             inputs, targets = (part.to(data.device) for part in windows(train, starts, T))
             loss = _loss(model, inputs, targets)
             optimizer.zero_grad()
             loss.backward()
-            clip_grad_norm_(model.parameters(), cfg.clip)
+            clip_grad_norm_(parameters, cfg.clip)
             lr = lr_at(step, cfg.warmup, steps, cfg.lr, cfg.lr / 10)
             for group in optimizer.param_groups:
                 group["lr"] = lr
