@@ -1066,7 +1066,7 @@ trained for a million steps, and there the view to both sides paid off on tasks 
 positive, where in the passage is the answer? With `COURSE_SCALE=full` the same cell trains longer. Compare.
 
 **Can it write?** A model that fills holes can be asked to continue a text: append `[MASK]` and let it fill. Below, the
-causal model continues a held-out beginning with its most likely characters. The masked model tries it in two ways:
+causal model continues a short beginning with its most likely characters. The masked model tries it in two ways:
 all holes at once, and one after the other from the left, each answer being put in before the next is asked. A dot
 stands for a space.
 """
@@ -1092,14 +1092,14 @@ def written(how: str, beginning: Tensor) -> str:
 
 
 ways = ("causal", "masked, one by one", "masked, all at once")
-beginnings = texts_from(held_part, 3, torch.Generator().manual_seed(6))
+beginnings = ("the method", "expression", "if the val")
 fig, ax = plt.subplots(figsize=(6.4, 3.4))
 ax.axis("off")
 lines = []
-for row in beginnings:
-    shown_start = "".join(letters[i] for i in row[:START].tolist()).replace("\n", "⏎").replace(" ", "·")
-    lines.append(("beginning", shown_start))
-    lines += [(f"  {how}", written(how, row[:START])) for how in ways]
+for opening in beginnings:
+    lines.append(("beginning", opening.replace(" ", "·")))
+    row = torch.tensor([number_of[c] for c in opening], device=DEVICE)
+    lines += [(f"  {how}", written(how, row)) for how in ways]
 for y, (label, content) in enumerate(lines):
     weight = "bold" if label == "beginning" else "normal"
     ax.text(0, -y - 0.4 * (y // 4), label, fontsize=9, fontweight=weight, va="center")
@@ -1108,7 +1108,7 @@ ax.set(xlim=(0, 1), ylim=(-len(lines) - 0.6, 0.8))
 ax.set_title("Three beginnings, continued in three ways")
 display.show(
     fig,
-    alt="Three beginnings of held-out text, each continued in three ways. "
+    alt="Three short beginnings, each continued in three ways. "
     + " ".join(f"{label.strip()}: {content!r}." for label, content in lines),
 )
 
@@ -1556,9 +1556,9 @@ cannot fit all. **Adam** divides each gradient by its own usual size. It keeps t
 
 $$m \leftarrow \beta_1 m + (1-\beta_1)\, g \qquad v \leftarrow \beta_2 v + (1-\beta_2)\, g^2$$
 
-m is the direction on which the last gradients agree, $\sqrt{v}$ is their usual size. Both start at zero, so at first they
-are too small. Dividing by $1-\beta^t$ repairs exactly that: the **bias correction**, with t = 1 at the first step. And
-$\epsilon$ keeps the division from blowing up:
+m is the direction on which the last gradients agree, $\sqrt{v}$ is their usual size. Both start at zero, so at first
+they are too small. Dividing by $1-\beta^t$ repairs exactly that: the **bias correction**, with t = 1 at the first step.
+And $\epsilon$ keeps the division from blowing up:
 
 $$\hat m = \frac{m}{1-\beta_1^t} \qquad \hat v = \frac{v}{1-\beta_2^t} \qquad
 p \leftarrow p - \mathrm{lr}\cdot\lambda\, p - \mathrm{lr}\cdot\frac{\hat m}{\sqrt{\hat v}+\epsilon}$$
@@ -1568,8 +1568,9 @@ gradient. In the older "Adam with L2", λp is added to g, goes through the divis
 gradients hardly decay at all. Many texts still say that models are trained with "Adam", dropout and weight decay
 "against overfitting". Large models usually see each text about once, without dropout; the decay stays, decoupled.
 
-*The schedule.* At the start $\hat v$ rests on a handful of gradients and the steps are rash, so the learning rate climbs
-in a **warm-up**. Near the end it falls along half a **cosine** to a floor: small steps settle what large ones found.
+*The schedule.* At the start $\hat v$ rests on a handful of gradients and the steps are rash, so the learning rate
+climbs in a **warm-up**. Near the end it falls along half a **cosine** to a floor: small steps settle what large ones
+found.
 
 *Clipping.* One odd batch can have a gradient many times too long. If the norm of *all* gradients together is above a
 limit, all are multiplied by the same factor. Their direction stays.
@@ -1720,21 +1721,21 @@ check(adamw_step, lr_at, clip_grad_norm, train_with_spike_guard)
 r"""
 **Experiment: poison.** A small character model learns Python's language reference with *your* AdamW, schedule and
 clipping. In the middle we slip it three bad batches: their right answers are shuffled, and they come with sixty times
-the learning rate. Two runs get exactly the same batches. One goes on as if nothing had happened, the other is under your
-guard, which watches the loss by the median of the last ones.
+the learning rate. Two runs get exactly the same batches. One goes on as if nothing had happened, the other is under
+your guard, which watches the loss by the median of the last ones.
 
 <details><summary><b>Predict:</b> how long does the first run need to get back to where it was? And what does the guard
 cost?</summary>
 
-The first run loses a large part of what it had learned. Whether it gets back depends on how much time is left. The guard
-loses the steps since its last good state, a handful of batches, and the computing time that went into them.
+The first run loses a large part of what it had learned. Whether it gets back depends on how much time is left. The
+guard loses the steps since its last good state, a handful of batches, and the computing time that went into them.
 </details>
 """
 
 # %% tags=["experiment"]
 from course_lib import pretraining
-from course_lib.attention import GPTConfig
 from course_lib.attention import GPT as CharacterGPT
+from course_lib.attention import GPTConfig
 
 move, rate_of, shorten = stand_in(adamw_step), stand_in(lr_at), stand_in(clip_grad_norm)
 run_guarded = stand_in(train_with_spike_guard)
@@ -1834,10 +1835,10 @@ ax.set(xlabel="batch", ylabel="loss, nats", ylim=(1.8, max(going_on) + 0.6))
 ax.legend(fontsize=9)
 display.show(
     fig,
-    alt=f"Training loss over {STEPS} batches. Both runs fall alike until batch {POISON[0]}. Going on, the loss jumps to "
-    f"{max(going_on[POISON[0] :]):.1f} and comes down again; held-out loss at the end {ends['goes on']:.2f}. With the "
-    f"guard there is a gap from batch {min(skipped)} to {max(skipped)} and then the curve goes on where it was; at the "
-    f"end {ends['rewinds and skips']:.2f}.",
+    alt=f"Training loss over {STEPS} batches. Both runs fall alike until batch {POISON[0]}. Going on, the loss jumps "
+    f"to {max(going_on[POISON[0] :]):.1f} and comes down again; held-out loss at the end {ends['goes on']:.2f}. With "
+    f"the guard there is a gap from batch {min(skipped)} to {max(skipped)} and then the curve goes on where it was; at "
+    f"the end {ends['rewinds and skips']:.2f}.",
 )
 recovered = f"it is back at its old loss after {back - POISON[-1]} batches" if back else "it never gets back"
 print(f"the guard skipped {len(skipped)} of {STEPS} batches; going on, {recovered}")
@@ -1848,8 +1849,8 @@ r"""
 up. Clipping did not help: Adam divides by the usual size of the gradient, so the *length* of its steps is set by the
 learning rate, not by the gradient. The guard pays with a few batches and is on its old curve at once.
 
-What is not shown is why spikes happen by themselves. Ours is home-made, and a guard that only looks at the loss would be
-fooled by slow damage. In practice one also watches the norm of the gradient, which your `clip_grad_norm` returns.
+What is not shown is why spikes happen by themselves. Ours is home-made, and a guard that only looks at the loss would
+be fooled by slow damage. In practice one also watches the norm of the gradient, which your `clip_grad_norm` returns.
 """
 
 # %% [markdown]
@@ -1896,8 +1897,8 @@ display.show(
     fig,
     alt=f"Left, held-out loss after {SWEEP_STEPS} steps over the peak of the learning rate, on a logarithmic axis: "
     + "; ".join(f"{peak:g}: {final[peak]:.2f}" for peak in peaks)
-    + f". The lowest is at {best:g}. Knowing the frequencies of the letters alone gives {by_letters:.2f}. Right, training "
-    "losses on the way: "
+    + f". The lowest is at {best:g}. Knowing the frequencies of the letters alone gives {by_letters:.2f}. Right, "
+    "training losses on the way: "
     + "; ".join(
         f"peak {peak:g}, highest {max(curves[peak]):.1f}, last {np.mean(curves[peak][-10:]):.1f}" for peak in chosen
     )
@@ -1908,11 +1909,11 @@ print("; ".join(f"{peak:g}: {final[peak]:.2f}" for peak in peaks), f"| guessing:
 # %% [markdown]
 r"""
 **What to see.** The best rate and the first that breaks are a factor of ten apart, and there is little warning: just
-above the best the loss is hardly worse. Beyond the edge nothing becomes infinite. Clipping and the norms inside the model
-see to that. The model merely stops learning, at about the loss of somebody who knows how frequent each letter is and
-nothing else. With the largest rate the loss first shoots far above guessing: that is a spike. It comes back, but not to
-where the others are. (Adam's steps have the length of the learning rate. When that is as large as the weights themselves,
-each step replaces the model.)
+above the best the loss is hardly worse. Beyond the edge nothing becomes infinite. Clipping and the norms inside the
+model see to that. The model merely stops learning, at about the loss of somebody who knows how frequent each letter is
+and nothing else. With the largest rate the loss first shoots far above guessing: that is a spike. It comes back, but
+not to where the others are. (Adam's steps have the length of the learning rate. When that is as large as the weights
+themselves, each step replaces the model.)
 
 The best rate is not a constant of nature. It becomes smaller in larger models, and depends on batch and schedule. In
 chapter 4 that matters: who compares two models at a rate that suits only one of them compares nothing.
@@ -1959,9 +1960,9 @@ each cluster stays.
 *Quality.* A score says how much a text looks like those that you trust, and a threshold says what stays. The threshold
 comes from a reference, never from what you are about to test with.
 
-*Personal data* is found by patterns: e-mail addresses, public IP addresses, telephone numbers. The hard part is what only
-looks like it: `x@w.mean(0)` is Python, 1.10.2.3.4 is a version. Whoever reports how much a filter finds (*recall*) has
-to report, too, how much of what it finds is right (*precision*).
+*Personal data* is found by patterns: e-mail addresses, public IP addresses, telephone numbers. The hard part is what
+only looks like it: `x@w.mean(0)` is Python, 1.10.2.3.4 is a version. Whoever reports how much a filter finds (*recall*)
+has to report, too, how much of what it finds is right (*precision*).
 """
 
 # %% [markdown]
@@ -2169,9 +2170,9 @@ check(exact_dedup, shingles, minhash, lsh_candidates, duplicate_clusters, qualit
 
 # %% [markdown]
 r"""
-**Experiment: the S.** We make pairs of texts whose similarity is known exactly, sign them with your `minhash`, and count
-how often your `lsh_candidates` finds them. Two ways to cut about the same number of values into bands; the formula as a
-line.
+**Experiment: the S.** We make pairs of texts whose similarity is known exactly, sign them with your `minhash`, and
+count how often your `lsh_candidates` finds them. Two ways to cut about the same number of values into bands; the
+formula as a line.
 
 <details><summary><b>Predict:</b> which of the two, 14 bands of 8 or 9 bands of 13, finds more pairs? And which has more
 false alarms?</summary>
@@ -2235,11 +2236,11 @@ than half. Who asks a library for "threshold 0.8" should know which of the two c
 
 # %% [markdown]
 r"""
-**Experiment: clean, dirty, repeated.** Some hundred docstrings from the standard library are our good texts. We spoil the
-heap: half of them get three noisy copies each, others an exact copy, some mention a person, and three times as many
-characters are junk (menus, base64, lists of numbers). Then your pipeline cleans the heap, and three equal models read *equally many*
-characters: from the clean corpus, from the dirty heap, and from a fortieth of the clean corpus over and over. All are tested
-on docstrings of other files.
+**Experiment: clean, dirty, repeated.** Some hundred docstrings from the standard library are our good texts. We spoil
+the heap: half of them get three noisy copies each, others an exact copy, some mention a person, and three times as many
+characters are junk (menus, base64, lists of numbers). Then your pipeline cleans the heap, and three equal models read
+*equally many* characters: from the clean corpus, from the dirty heap, and from a fortieth of the clean corpus over and
+over. All are tested on docstrings of other files.
 
 <details><summary><b>Predict:</b> order the three by their loss on new docstrings.</summary>
 
@@ -2254,8 +2255,8 @@ import random
 from collections import Counter
 from itertools import islice
 
-from course_lib.attention import GPTConfig
 from course_lib.attention import GPT as Reader
+from course_lib.attention import GPTConfig
 from course_lib.attention.training import mean_loss, random_windows, train
 
 same_text, cluster = stand_in(exact_dedup), stand_in(duplicate_clusters)
@@ -2306,9 +2307,8 @@ heap.sort(key=lambda doc: doc.licence == "unknown")  # of copies, the one with a
 
 words_of_reference = Counter(corpus.python_reference().lower().split())
 frequent = {word for word, _ in words_of_reference.most_common(800) if word.isalpha()}
-trusted = [
-    Document(part) for _, topic in islice(corpus.python_documents("reference"), 40) for part in topic.split("\n\n")
-]
+topics = islice(corpus.python_documents("reference"), 40)
+trusted = [Document(part) for _, topic in topics for part in topic.split("\n\n")]
 trusted = [doc for doc in trusted if len(doc.text) > 150]
 
 
@@ -2359,7 +2359,7 @@ axes[0].invert_yaxis()
 axes[0].set(xlabel="documents", title="What each stage leaves", xlim=(0, 1.15 * everything.max()))
 axes[0].grid(axis="y", visible=False)
 axes[0].legend(fontsize=8.5, loc="lower right")
-for n, (name, value) in enumerate(results.items()):
+for n, value in enumerate(results.values()):
     axes[1].bar(n, value, 0.6, **plots.bar(n))
     axes[1].text(n, value + 0.02, f"{value:.2f}", ha="center", fontsize=9)
 axes[1].set_xticks(range(3), results)
@@ -2378,23 +2378,23 @@ times = steps * 12 * 64 / len(joined["a fortieth, repeated"])
 print(f"training loss at the end: {', '.join(f'{n} {np.mean(v[-20:]):.2f}' for n, v in losses.items())}")
 left = sum("@example.org" in doc.text for doc in clean)
 print(
-    f"the fortieth was read {times:.0f} times, the clean corpus {times / 40:.1f} times; of the {planted} addresses in the "
-    f"heap, {marks} were in documents that stayed and are <EMAIL> now, {left} can still be read"
+    f"the fortieth was read {times:.0f} times, the clean corpus {times / 40:.1f} times; of the {planted} addresses in "
+    f"the heap, {marks} were in documents that stayed and are <EMAIL> now, {left} can still be read"
 )
 
 # %% [markdown]
 r"""
 **What to see.** On the left, the bars shrink to nearly what was good at the start. Each stage removes what the others
-cannot see: near copies are perfect prose, junk has no double. Look at the price, too. Some originals are gone: those that
-do not look like the reference, and some that are near copies by nature, like the docstrings of sister functions. Whoever
-filters by likeness to a reference gets more of the same.
+cannot see: near copies are perfect prose, junk has no double. Look at the price, too. Some originals are gone: those
+that do not look like the reference, and some that are near copies by nature, like the docstrings of sister functions.
+Whoever filters by likeness to a reference gets more of the same.
 
-On the right, clean text is ahead. We tried three seeds, with other files held out each time: it beat the repeated piece in
-all of them, by 0.1 to 0.2 nats, and the heap by 0.2 in two; in one they were level. So much for one picture at the quick
-size. The two rivals lose for different reasons. In the heap most of what is read is junk, and teaches nothing. The piece
-that is read some sixty times has a *training* loss below that of the clean corpus: it is being learned by heart. Larger
-models and longer runs learn more by heart: see *Deduplicating Training Data Makes Language Models Better* (Lee et al.,
-2022).
+On the right, clean text is ahead. We tried three seeds, with other files held out each time: it beat the repeated piece
+in all of them, by 0.1 to 0.2 nats, and the heap by 0.2 in two; in one they were level. So much for one picture at the
+quick size. The two rivals lose for different reasons. In the heap most of what is read is junk, and teaches nothing.
+The piece that is read some sixty times has a *training* loss below that of the clean corpus: it is being learned by
+heart. Larger models and longer runs learn more by heart: see *Deduplicating Training Data Makes Language Models Better*
+(Lee et al., 2022).
 
 And the addresses? All that we planted are gone. They had the simplest form that there is. Recall on planted data says
 little about real data, where people write "ada at example dot org".
@@ -2404,10 +2404,10 @@ little about real data, where people write "ada at example dot org".
 r"""
 ## Exercise 9 · Packing and document masks  ★ · 20 min
 
-**Idea.** A batch is a block of N rows of T tokens. Documents are not: one has 30 tokens, the next 3,000. The obvious way
-is one document per row, filled up with padding. Then most of the arithmetic is spent on nothing, since a padded place
-costs as much as a real one. So pretraining **packs**: all documents one behind the other, an *end token* after each, and
-the whole stream is cut every T tokens. No place is wasted. A long document simply goes on in the next row.
+**Idea.** A batch is a block of N rows of T tokens. Documents are not: one has 30 tokens, the next 3,000. The obvious
+way is one document per row, filled up with padding. Then most of the arithmetic is spent on nothing, since a padded
+place costs as much as a real one. So pretraining **packs**: all documents one behind the other, an *end token* after
+each, and the whole stream is cut every T tokens. No place is wasted. A long document simply goes on in the next row.
 
 The price is that a row may hold the end of one document and the beginning of another, and plain causal attention looks
 across. A **document mask** forbids it. Number the documents in the row; then position t may look at s if
@@ -2576,10 +2576,12 @@ groups = {"1st": slice(0, 1), "2nd to 5th": slice(1, 5), "6th to 15th": slice(5,
 means = {key: [float(values[part].mean()) for part in groups.values()] for key, values in found.items()}
 
 fig, axes = plt.subplots(1, 2, figsize=(9.8, 3.5), width_ratios=[1, 2])
-pieces = torch.cat([rows, tests["shuffled"]])[:, :48]
-piece = max(pieces, key=lambda row: min(np.diff([-1, *np.flatnonzero(row == 0), 47])) if (row == 0).sum() == 2 else -1)
+pieces = torch.cat([rows, tests["shuffled"]])[:, :ROW]
+piece = max(
+    pieces, key=lambda row: min(np.diff([-1, *np.flatnonzero(row == 0), ROW - 1])) if (row == 0).sum() == 2 else -1
+)
 axes[0].imshow(fence(piece, 0).numpy(), cmap="Greys", vmax=1.6)
-axes[0].set(title="Your mask, 48 places", xlabel="may be looked at", ylabel="looks")
+axes[0].set(title=f"Your mask, {ROW} places", xlabel="may be looked at", ylabel="looks")
 axes[0].grid(visible=False)
 shown = [("causal mask", "in the order of the files"), ("causal mask", "shuffled"), ("document mask", "shuffled")]
 for k, key in enumerate(shown):
@@ -2603,11 +2605,11 @@ print(f"{edge:,} documents in {len(rows):,} packed rows; with padding there woul
 
 # %% [markdown]
 r"""
-**What to see.** Shuffling the neighbours changes almost nothing: this small model has learned to ignore what stands behind
-an end token, related or not. The mask makes the beginning of a document a little easier, here by 0.1 to 0.3 nats. That
-is one seed and a short run. With three other runs of 220 steps it was between 0 and 0.2 for the second to fifth
-characters, and nothing for the sixteenth to fortieth. Nor is it the mask alone: the model behind it also gets positions
-from 0, which say "this is the beginning" more clearly than an end token does.
+**What to see.** Shuffling the neighbours changes almost nothing: this small model has learned to ignore what stands
+behind an end token, related or not. The mask makes the beginning of a document a little easier, here by 0.1 to 0.3
+nats. That is one seed and a short run. With three other runs of 220 steps it was between 0 and 0.2 for the second to
+fifth characters, and nothing for the sixteenth to fortieth. Nor is it the mask alone: the model behind it also gets
+positions from 0, which say "this is the beginning" more clearly than an end token does.
 
 So a document mask is no cure for a bad loss. It is wanted for other reasons: with very long rows the model should not
 spend its attention on strangers (the report on Llama 3 says that the mask mattered little in ordinary pretraining but
@@ -3527,7 +3529,16 @@ def finetune_classifier(
     in evaluation mode all the time. freeze=False: everything learns, in training mode. A step takes batch_size examples
     drawn with g, or all of them where there are fewer; Adam or AdamW (weight_decay=0) at the constant rate lr, the
     gradients clipped to norm 1. Everything random follows from g: seed torch with a number drawn from it. The losses
-    are mean cross-entropies of the step's examples, before its update. Work on the device of data["ids"].
+    are mean cross-entropies of the step's examples, before its update. Work on the device of data["ids"]. Forbidden:
+    transformers, peft, ready-made training loops.
+
+    >>> from types import SimpleNamespace
+    >>> small = SimpleNamespace(vocab_size=9, context_length=4, n_layers=1, n_heads=2, d_model=16)
+    >>> backbone = {"cfg": small, "weights": GPT(small).state_dict()}
+    >>> data = {"ids": torch.tensor([[1, 2, 0], [5, 6, 6]]), "labels": torch.tensor([0, 1]), "n_classes": 2, "pad": 0}
+    >>> model, losses = finetune_classifier(backbone, data, False, 40, 0.01, torch.Generator().manual_seed(0))
+    >>> model(data["ids"]).argmax(-1), len(losses)
+    (tensor([0, 1]), 40)
     """
     ### BEGIN SOLUTION
     ids, labels = data["ids"], data["labels"]

@@ -102,8 +102,9 @@ def one_mask(student: Student, ids: Tensor, noise: float, mean_span: float, **op
         mask, problem = find_hidden(ids.tolist(), got[0].tolist(), got[1].tolist())
     if mask is None:
         student.conclude(problem)
-        detail = f": inputs {shown(got[0].tolist())}, targets {shown(got[1].tolist())}" if "put together" in problem else ""
-        fail(problem + detail)
+        if "put together" in problem:
+            problem += f": inputs {shown(got[0].tolist())}, targets {shown(got[1].tolist())}"
+        fail(problem)
     return mask
 
 
