@@ -112,7 +112,7 @@ class Pretrain(public.Pretrain):
 
     @variant
     class OneWindowAtATime:
-        """Windows by slicing, torch's loader of modes, a scheduler of its own, a cumulative sum to draw from."""
+        """Windows by slicing, gradients cut by hand, held-out windows one by one, a cumulative sum to draw from."""
 
         def sample(model, ids, n, context_length, temperature=1.0, g=None):
             rows = [row.tolist() for row in ids]
@@ -141,7 +141,6 @@ class Pretrain(public.Pretrain):
                 done = (step - cfg.warmup) / (steps - 1 - cfg.warmup)
                 return 0.1 + 0.9 * 0.5 * (1 + math.cos(math.pi * done))
 
-            schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
             log = []
             for step in range(1, steps + 1):
                 model.train()
@@ -154,9 +153,10 @@ class Pretrain(public.Pretrain):
                 if norm > cfg.clip:
                     for p in model.parameters():
                         p.grad *= cfg.clip / norm
-                record = {"step": step, "loss": float(loss), "lr": schedule.get_last_lr()[0]}
+                record = {"step": step, "loss": loss.detach().item(), "lr": cfg.lr * factor(step - 1)}
+                for group in optimizer.param_groups:
+                    group.update(lr=record["lr"])
                 optimizer.step()
-                schedule.step()
                 model.eval()
                 if step == steps or step % cfg.eval_every == 0:
                     held_out, total, rows = data[cut:], 0.0, 0
