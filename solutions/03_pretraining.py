@@ -44,7 +44,7 @@ measured on other text says little about what was learned.
 
 **How the chapter works.** As before: an *idea*, a question to *predict*, the *exercise*, its *check*, an *experiment*
 with a picture. Experiments use your function once it passes its checks and the course's until then, so nothing blocks
-you. There are thirteen exercises from ★ to ★★★, in five parts. Together they take about seven hours.
+you. There are thirteen exercises from ★ to ★★★, in five parts. Together they take about eight and a half hours.
 
 **To begin here.** You need not have finished the first two chapters. Where an experiment wants a GPT, it takes the
 course's, or yours if it has passed. If you want the short way through, do Exercises 3, 7, 10 and 12: the loss, the
