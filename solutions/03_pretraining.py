@@ -3688,8 +3688,8 @@ r"""
   eight to eleven points out of a hundred, with a chance of about six in each. That is the effect of GPT-1, as small as
   our model is. And we looked for it: with 70 steps of fine-tuning there was nothing to see, and with tokens of a small
   BPE the random start was ahead, 71% to 64%. A setting that was chosen because it shows something proves less than one
-  that was fixed beforehand. Frozen features do not show it. They were made to predict the next character, and their mean says more
-  about spelling than about topics.
+  that was fixed beforehand. Frozen features do not show the effect. They were made to predict the next character, and
+  their mean says more about spelling than about topics.
 - Counting words beats all of them, by far. A model that reads characters has to find out first what a word is, and half
   a minute of pretraining is not enough to know what words are *about*.
 
