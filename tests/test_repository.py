@@ -21,6 +21,7 @@ from typer.main import get_command
 
 from autograder import doctor
 from autograder.cli import app
+from course_lib.pretraining.cli import parser as pretraining
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -111,6 +112,8 @@ def test_every_course_command_in_the_pages_exists_with_its_options() -> None:
             for name, rest in re.findall(r"(?:^|/|\s)course ([a-z]+)([^`#]*)", code):
                 assert name in COURSE.commands, f"{page.name}: course {name}"
                 known = {option for parameter in COURSE.commands[name].params for option in parameter.opts}
+                if name == "pretrain":  # hands its options on
+                    known = {option for action in pretraining()._actions for option in action.option_strings}
                 assert set(re.findall(r"--[a-z-]+", rest)) <= known, f"{page.name}: course {name}{rest}"
                 seen.add(name)
     assert {"grade", "build", "audit", "doctor"} <= seen
