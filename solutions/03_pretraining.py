@@ -3380,7 +3380,8 @@ sizes = np.logspace(5, 12, 60)
 fig, ax = plt.subplots(figsize=(8.2, 3.9))
 for k, (label, seconds) in enumerate({"an hour": 3600, "a month": YEAR / 12, "a year": YEAR}.items()):
     # 6 N D is fixed by the time: twice the size leaves half of the tokens.
-    ax.plot(sizes, sustained * seconds / operations(sizes, 1.0), label=label, **(plots.line(k) | {"markevery": 12}))
+    tokens = [sustained * seconds / operations(N, 1.0) for N in sizes.tolist()]
+    ax.plot(sizes, tokens, label=label, **(plots.line(k) | {"markevery": 12}))
 for name, (N, D) in {"GPT-3": (175e9, 300e9), "PaLM": (540e9, 780e9)}.items():
     ax.plot(N, D, "k*", markersize=10)
     ax.annotate(name, (N, D), textcoords="offset points", xytext=(-8, 6), ha="right")
