@@ -100,7 +100,8 @@ text has them all. What then? Three answers, each better than the one before.
    $$S(w \mid c) = \begin{cases} \text{count}(c\,w) \,/\, \text{total}(c) & \text{if } \text{count}(c\,w) > 0 \\
    \alpha \cdot S(w \mid c \text{ without its first token}) & \text{otherwise}\end{cases}$$
 
-   Simple enough for two trillion words. But the scores of all tokens need not add up to one: they are no probabilities.
+   With the empty context it ends: a token that was never counted has score 0. Simple enough for two trillion words. But
+   the scores of all tokens need not add up to one: they are no probabilities.
 2. **Absolute discounting.** Take a **discount** d off every count in the row. What was taken, d for each of the *kinds*
    of tokens in the row, is given to the distribution of the next shorter context; so everything adds up to one.
 
@@ -157,8 +158,9 @@ def train_ngram(tokens, n: int) -> list[dict]:
 def stupid_backoff(w, ctx, counts: list[dict], alpha: float = 0.4) -> float:
     """The score of token w after the context ctx, a text or a list of any length.
 
-    counts: as train_ngram returns them, in plain dictionaries. Of ctx the last n - 1 tokens count, where n is
-    len(counts). Each token that has to be dropped costs a factor alpha. A token that was never seen has score 0.
+    counts: as train_ngram returns them, in plain dictionaries. Of ctx only the last n - 1 tokens are
+    looked at, where n is len(counts); cutting it to those is free. Each token dropped after that costs a factor alpha.
+    A token that was never seen has score 0.
 
     >>> counts = train_ngram("abracadabra", 3)
     >>> stupid_backoff("c", "ra", counts), stupid_backoff("d", "ra", counts)
@@ -182,7 +184,8 @@ def continuation_counts(counts: list[dict]) -> list[dict]:
 
     Returns n dictionaries of the same form. levels[k][context][w], for k < n - 1: how many different tokens stand
     before "context w" in the text; that is for how many of the contexts one token longer w is in the table. The last
-    dictionary is that of counts. A w that nothing stands before is left out, and so is a context without any w.
+    dictionary equals counts[-1] (it may be the same object); for n = 1 it is the only one. A w that nothing stands
+    before is left out, and so is a context without any w.
 
     >>> levels = continuation_counts(train_ngram("abracadabra", 2))
     >>> levels[0][()]["a"], levels[0][()]["b"]  # a stands after r, c and d; b only after a
@@ -205,8 +208,9 @@ def absolute_discounting(w, ctx, levels: list[dict], vocab_size: int, discount: 
     """The probability of w after ctx. Over a vocabulary of vocab_size tokens these add up to one.
 
     levels: counts, or continuation counts, in plain dictionaries. From 1 / vocab_size up, for contexts of 0, 1, ...,
-    n - 1 tokens from the end of ctx: p = max(count - discount, 0) / total + discount * kinds / total * p. A context
-    that was never seen changes nothing, and then no longer one was seen either.
+    n - 1 tokens from the end of ctx, or as far as ctx reaches:
+    p = max(count - discount, 0) / total + discount * kinds / total * p.
+    If a context was never seen, stop there and keep p: no longer context can have been seen either.
 
     >>> round(sum(absolute_discounting(w, "ra", train_ngram("abracadabra", 3), 5) for w in "abcdr"), 9)
     1.0
@@ -3684,7 +3688,8 @@ display.show(
 r"""
 **What to see, and what not.** At the quick size, three things.
 
-- With 8 or 32 labels all four are not far from guessing. Little can be learned from one or two examples of a class.
+- With 8 or 32 labels all four are not far from guessing. With six classes that is one to five examples of
+  each, and little can be learned from so few.
 - With 512, the model that was pretrained *and* may learn is ahead of the one that starts from nothing: in our runs by
   eight to eleven points out of a hundred, with a chance of about six in each. That is the effect of GPT-1, as small as
   our model is. And we looked for it: with 70 steps of fine-tuning there was nothing to see, and with tokens of a small
