@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
+from types import ModuleType
+
 import pytest
 import torch
-from seeded import failures, run
+from seeded import failures, quick, run
 
-from autograder.exercise import Check, Exercise, chapter_ids, load_chapter
+from autograder.exercise import Exercise, chapter_ids, load_chapter
+from autograder.run import Outcome, run_exercise
+from autograder.student import LocalBackend
 
 torch.set_num_threads(1)
 EXERCISES = [e for chapter in chapter_ids() for e in load_chapter(chapter).exercises.values() if e.kind == "code"]
-SLOW = "finishes_a_large_text_in_time"  # takes seconds with each of many mistakes, and is about speed, not about names
 each_exercise = pytest.mark.parametrize("exercise", EXERCISES, ids=lambda exercise: exercise.id)
-
-
-def quick(exercise: Exercise) -> list[Check]:
-    return [check for check in exercise.checks if check.name != SLOW]
 
 
 @pytest.mark.parametrize("seed", (3, 4))
@@ -44,3 +43,12 @@ def test_points_are_shared_between_public_and_hidden_checks(exercise: Exercise) 
     assert exercise.points <= (12 if exercise.minutes < 60 else 14)
     assert 0.3 <= hidden / exercise.points <= 0.6
     assert all(check.hint for check in exercise.checks)
+
+
+@pytest.mark.parametrize("exercise", [e for e in EXERCISES if isinstance(e.reference, ModuleType)], ids=lambda e: e.id)
+def test_a_call_of_the_course_s_own_solution_does_not_count(exercise: Exercise) -> None:
+    name = exercise.functions[-1]
+    source = f"from {exercise.reference.__name__} import {name} as solved\n{name} = solved"
+    report = run_exercise(exercise, LocalBackend(exercise.solution()), source=source)
+    assert {result.outcome for result in report.results} == {Outcome.FAILED}
+    assert "line 1" in report.results[0].message

@@ -1,4 +1,4 @@
-"""What the audit does not show about exercises 10 and 13: other seeds, wrong types, the oracles."""
+"""What the audit does not show about exercises 10 and 13: wrong types, the oracles."""
 
 from __future__ import annotations
 
@@ -9,50 +9,26 @@ from typing import Any
 
 import pytest
 import torch
-from seeded import failures, run
+from seeded import expect_no_accident, failures, run, shown
 
 from autograder.exercise import Exercise
 from autograder.exercises.pretraining import adapt_parts, pretrain_parts
 from autograder.hidden.pretraining.adapt import FinetuneClassifier
 from autograder.hidden.pretraining.pretrain import Pretrain
 from autograder.rng import Rng
-from autograder.run import Outcome, run_exercise
-from autograder.student import LocalBackend
 from course_lib import pretraining
 
 EXERCISES = [Pretrain(), FinetuneClassifier()]
 IDS = [exercise.id for exercise in EXERCISES]
 
 
-@pytest.mark.parametrize("exercise", EXERCISES, ids=IDS)
-def test_right_solutions_pass_with_other_inputs(exercise: Exercise) -> None:
-    for seed in range(20, 24):
-        assert failures(run(exercise, exercise.solution(), seed)) == []
-    for variant in exercise.variants:
-        assert failures(run(exercise, exercise.solution(**variant.code), 25)) == []
-
-
 WRONG = [None, "text", 3, -2.5, math.nan, [], [None], {}, (), (None, []), (torch.ones(2), [1.0]), torch.ones(3, 2)]
 
 
 @pytest.mark.parametrize("exercise", EXERCISES, ids=IDS)
-@pytest.mark.parametrize("value", WRONG, ids=lambda value: " ".join(repr(value).split())[:20])
+@pytest.mark.parametrize("value", WRONG, ids=shown)
 def test_wrong_types_are_failures_with_a_message_and_not_accidents(exercise: Exercise, value: Any) -> None:
-    for function in exercise.functions:
-        code = exercise.solution(**{function: lambda *args, **kwargs: value})
-        failed = failures(run(exercise, code, 1, exercise.public_checks))
-        assert failed, f"{function} may return {value!r}"
-        assert failed[0].outcome is Outcome.FAILED
-        assert failed[0].message and "Error:" not in failed[0].message
-
-
-@pytest.mark.parametrize("exercise", EXERCISES, ids=IDS)
-def test_a_call_of_the_course_s_own_solution_does_not_count(exercise: Exercise) -> None:
-    name = exercise.functions[-1]
-    source = f"from course_lib.pretraining import {name} as solved\n{name} = solved"
-    report = run_exercise(exercise, LocalBackend(exercise.solution()), source=source)
-    assert {result.outcome for result in report.results} == {Outcome.FAILED}
-    assert "line 1" in report.results[0].message
+    expect_no_accident(exercise, value)
 
 
 # Exercise 10
