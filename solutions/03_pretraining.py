@@ -602,11 +602,21 @@ def flat(vectors: Tensor) -> Tensor:
 
 fig, axes = plt.subplots(1, 3, figsize=(11, 3.9), width_ratios=(1.3, 1.2, 0.8))
 shown = [*CUES[0], *CUES[1], "bank"]
-directions = F.normalize(static, dim=1)[[vocabulary[word] for word in shown]]
-for k, (word, (x, y)) in enumerate(zip(shown, flat(directions).tolist(), strict=True)):
-    group = 2 if word == "bank" else int(k >= 6)
-    axes[0].scatter(x, y, color=plots.COLOURS[group], marker=plots.MARKERS[group], s=70 if group == 2 else 30)
-    axes[0].annotate(word, (x, y), xytext=(4, 4), textcoords="offset points", fontsize=9)
+directions = flat(F.normalize(static, dim=1)[[vocabulary[word] for word in shown]]).tolist()
+lowest = [-math.inf] * 3  # where the last name of each group stands: the next one keeps off it
+for word, (x, y) in sorted(zip(shown, directions, strict=True), key=lambda entry: entry[1][1]):
+    group = 2 if word == "bank" else int(word in CUES[1])
+    look = {"color": plots.COLOURS[group], "marker": plots.MARKERS[group]}
+    axes[0].scatter(x, y, s=70 if group == 2 else 30, **look)
+    lowest[group] = max(y, lowest[group] + 0.09)
+    axes[0].annotate(
+        word,
+        (x, y),
+        xytext=(x + 0.08, lowest[group]),
+        fontsize=9,
+        va="center",
+        arrowprops={"arrowstyle": "-", "color": "#888888", "linewidth": 0.7},
+    )
 axes[0].margins(0.18)
 axes[0].set_title("Static: one vector a word")
 points = flat(of_bank[2])
@@ -1271,6 +1281,8 @@ for k, (mean_span, table) in enumerate(sizes.items()):
     axes[0].plot(noises, table[:, 1], **(look | {"markerfacecolor": "white"}), label=f"spans of {mean_span:.0f}")
 axes[0].axhline(SPAN_T, color="#888888", linewidth=1)
 axes[0].axvline(0.15, color="#888888", linewidth=1, linestyle=":")
+for ax, height in zip(axes, (870, 0.02), strict=True):
+    ax.text(0.16, height, "15%", fontsize=9, va="top" if height > 1 else "bottom", color="#555555")
 axes[0].set(xlabel="noise", ylabel="tokens", ylim=(0, 900), title="Inputs (filled) and targets (hollow)")
 axes[0].legend(loc="upper center")
 passes = sizes[3.0].sum(1) / 2  # each token goes through half of the parameters
@@ -1512,7 +1524,7 @@ for k, (kind, runs) in enumerate(progress_of.items()):
         label = f"{kind}, {parameters[kind]:,} parameters" if number == 0 else None
         ax.plot(*zip(*curve, strict=True), label=label, **plots.line(k))
 ax.axhline(1 / ALPHABET, color="#888888", linewidth=1)
-ax.text(0, 1 / ALPHABET - 0.012, "guessing", va="top", color="#555555", fontsize=9)
+ax.text(steps * 0.01, 1 / ALPHABET - 0.012, "guessing", va="top", color="#555555", fontsize=9)
 ax.set(xlim=(0, steps * 1.02), ylim=(0, 1.02), xlabel="training steps", ylabel="letters that are right")
 ax.set_title("Ten letters, backwards")
 ax.legend(loc="lower right", bbox_to_anchor=(1, 0.08), fontsize=9)
@@ -1908,7 +1920,8 @@ display.show(
     )
     + ".",
 )
-print("; ".join(f"{peak:g}: {final[peak]:.2f}" for peak in peaks), f"| guessing: {math.log(len(letters)):.2f}")
+print("; ".join(f"{peak:g}: {final[peak]:.2f}" for peak in peaks))
+print(f"guessing: {math.log(len(letters)):.2f}; letter frequencies: {by_letters:.2f}")
 
 # %% [markdown]
 r"""
@@ -2148,7 +2161,7 @@ def redact_pii(text: str) -> str:
     - An IP address: four whole numbers with dots between them, not part of a longer word or row of numbers. It must be
       valid and public (ipaddress.ip_address(...).is_global), and the word "version" does not stand right before it.
     - A telephone number: a plus and 8 to 15 digits, single spaces or hyphens between them. It does not follow a letter
-      or digit, and no digit or decimal point follows it. (No pattern here ends in a full stop; keep it.)
+      or digit, and no digit follows it, nor a point and a digit. (No pattern here ends in a full stop; keep it.)
 
     >>> redact_pii("Ask ada@example.org at 8.8.8.8, not x@w.mean(0) at 127.0.0.1; or call +44 20 7946 0958!")
     'Ask <EMAIL> at <IP_ADDRESS>, not x@w.mean(0) at 127.0.0.1; or call <PHONE>!'
@@ -2165,7 +2178,7 @@ def redact_pii(text: str) -> str:
 
     text = re.sub(r"[A-Za-z0-9][\w.%+-]*@(?:[A-Za-z0-9-]+\.)+[A-Za-z]{2,}(?![\w(\[])", "<EMAIL>", text)
     text = re.sub(r"(?<![\w.])\d{1,3}(?:\.\d{1,3}){3}(?!\w|\.\d)", address, text)
-    return re.sub(r"(?<![\w+])\+\d(?:[ -]?\d){7,14}(?![\d.])", "<PHONE>", text)
+    return re.sub(r"(?<![\w+])\+\d(?:[ -]?\d){7,14}(?!\.?\d)", "<PHONE>", text)
     ### END SOLUTION
 
 
@@ -2363,12 +2376,12 @@ axes[0].invert_yaxis()
 axes[0].set(xlabel="documents", title="What each stage leaves", xlim=(0, 1.15 * everything.max()))
 axes[0].grid(axis="y", visible=False)
 axes[0].legend(fontsize=8.5, loc="lower right")
-for n, value in enumerate(results.values()):
-    axes[1].bar(n, value, 0.6, **plots.bar(n))
+for n, value in enumerate(results.values()):  # points, no bars: the axis does not begin at 0
+    axes[1].plot(n, value, **(plots.line(n) | {"markersize": 9, "linestyle": ""}))
     axes[1].text(n, value + 0.02, f"{value:.2f}", ha="center", fontsize=9)
-axes[1].set_xticks(range(3), results)
+axes[1].set_xticks(range(3), [name.replace(", ", ",\n") for name in results])
 axes[1].set(ylabel="loss on new docstrings, nats", title=f"After {steps * 12 * 64:,} characters each")
-axes[1].set_ylim(min(results.values()) - 0.4, max(results.values()) + 0.15)
+axes[1].set(xlim=(-0.5, 2.5), ylim=(min(results.values()) - 0.1, max(results.values()) + 0.1))
 axes[1].grid(axis="x", visible=False)
 display.show(
     fig,
@@ -2382,8 +2395,8 @@ times = steps * 12 * 64 / len(joined["a fortieth, repeated"])
 print(f"training loss at the end: {', '.join(f'{n} {np.mean(v[-20:]):.2f}' for n, v in losses.items())}")
 left = sum("@example.org" in doc.text for doc in clean)
 print(
-    f"the fortieth was read {times:.0f} times, the clean corpus {times / 40:.1f} times; of the {planted} addresses in "
-    f"the heap, {marks} were in documents that stayed and are <EMAIL> now, {left} can still be read"
+    f"the fortieth was read {times:.0f} times, the clean corpus {times / 40:.1f} times\n"
+    f"{planted} addresses in the heap; {marks} in documents that stayed, now <EMAIL>; {left} can be read"
 )
 
 # %% [markdown]
@@ -2579,7 +2592,7 @@ found = {
 groups = {"1st": slice(0, 1), "2nd to 5th": slice(1, 5), "6th to 15th": slice(5, 15), "16th to 40th": slice(15, 40)}
 means = {key: [float(values[part].mean()) for part in groups.values()] for key, values in found.items()}
 
-fig, axes = plt.subplots(1, 2, figsize=(9.8, 3.5), width_ratios=[1, 2])
+fig, axes = plt.subplots(1, 2, figsize=(9.8, 3.8), width_ratios=[1, 2.2])
 pieces = torch.cat([rows, tests["shuffled"]])[:, :ROW]
 piece = max(
     pieces, key=lambda row: min(np.diff([-1, *np.flatnonzero(row == 0), ROW - 1])) if (row == 0).sum() == 2 else -1
@@ -2592,7 +2605,7 @@ for k, key in enumerate(shown):
     label = key[0] if key[0] == "document mask" else f"{key[0]}, {key[1]}"
     axes[1].bar(np.arange(4) + 0.27 * (k - 1), means[key], 0.26, label=label, **plots.bar(k))
     for n, value in enumerate(means[key]):
-        axes[1].text(n + 0.27 * (k - 1), value + 0.03, f"{value:.2f}", ha="center", fontsize=8)
+        axes[1].text(n + 0.27 * (k - 1), value + 0.03, f"{value:.2f}", ha="center", fontsize=9)
 axes[1].set_xticks(range(4), groups)
 axes[1].set(xlabel="character of the document", ylabel="held-out loss, nats", title="How well it begins")
 axes[1].set_ylim(0, 1.25 * max(max(values) for values in means.values()))
@@ -2920,8 +2933,7 @@ ax.plot([entry["step"] for entry in looked], held, label="held out", **plots.lin
 for name, height in found.items():
     if name.endswith("gram") or name == "gzip":
         ax.axhline(height, color="#999999", linewidth=0.9, zorder=0)
-        place = {"x": STEPS, "ha": "right"} if height > 4.5 else {"x": 0, "ha": "left"}
-        ax.text(y=height, s=name, va="bottom", fontsize=8.5, color="#555555", **place)
+        ax.text(1.01, height, name, transform=ax.get_yaxis_transform(), va="center", fontsize=9, color="#555555")
 ax.set(xlabel="step", ylabel="bits per character", title="The run", ylim=(min(found["5-gram"], *held) - 0.2, 5.2))
 ax.legend(loc="upper center")
 ordered = sorted(found.items(), key=lambda item: -item[1])
@@ -3669,7 +3681,7 @@ chance = 1 / len(PACKAGES)
 ax.axhline(chance, color="#888888", linewidth=1)
 ax.text(8, chance - 0.015, "guessing", va="top", fontsize=9, color="#555555")
 margin = 2 * math.sqrt(0.25 / len(texts["test"]))
-ax.set(xscale="log", xlabel="labelled docstrings", ylabel="right on new ones", ylim=(0, 1))
+ax.set(xscale="log", xlabel="labelled docstrings", ylabel="share right on new ones", ylim=(0, 1))
 ax.set_xticks(list(LABELS), [str(size) for size in LABELS])
 ax.minorticks_off()
 ax.set_title(f"Which of six packages? (chance of ±{margin:.0%} in each point)")
@@ -3691,7 +3703,7 @@ r"""
 - With 8 or 32 labels all four are not far from guessing. With six classes that is one to five examples of
   each, and little can be learned from so few.
 - With 512, the model that was pretrained *and* may learn is ahead of the one that starts from nothing: in our runs by
-  eight to eleven points out of a hundred, with a chance of about six in each. That is the effect of GPT-1, as small as
+  seven to eleven points out of a hundred, with a chance of about six in each. That is the effect of GPT-1, as small as
   our model is. And we looked for it: with 70 steps of fine-tuning there was nothing to see, and with tokens of a small
   BPE the random start was ahead, 71% to 64%. A setting that was chosen because it shows something proves less than one
   that was fixed beforehand. Frozen features do not show the effect. They were made to predict the next character, and

@@ -32,11 +32,12 @@ _IPV6 = re.compile(r"(?<![\w:.])[0-9A-Fa-f]{1,4}(?::[0-9A-Fa-f]{0,4}){3,7}(?![\w
 _VERSION = re.compile(r"(?:\b(?:version|release|revision|section|chapter|firmware|build|oid)s?\b|\bv\.)\W{0,3}$", re.I)
 _GLOBAL_UNICAST = ipaddress.ip_network("2000::/3")  # all that is given out so far: dead:beef:: is hexadecimal fun
 _PHONE = re.compile(
-    r"(?<![\w.+(-])"
-    r"(?:\+[1-9]\d{0,2}(?:[ .-]?\(?\d{1,4}\)?){1,4}[ .-]?\d{2,4}"  # +44 20 7946 0958
+    r"(?<![\w.+-])"
+    r"(?:\+[1-9]\d{0,2}(?:[ .-]?(?:\d{1,4}|\(\d{1,4}\))){1,4}[ .-]?\d{2,4}"  # +44 20 7946 0958, +44 (0)20 7946 0958
     r"|(?:\(\d{3}\) ?|\d{3}-)\d{3}-\d{4})"  # (555) 010-9999, as in North America
     r"(?![\w(]|[.-]\d)"
 )
+_FORMULA = re.compile(r"(?:[\w)\]]|[=*/^%+<>] ?)\($")  # the bracket of a call or of a calculation, not of a sentence
 _LOOK_BACK = 16  # characters in which "version" may stand
 
 
@@ -63,7 +64,8 @@ def find_pii(text: str, kinds: Iterable[str] = tuple(PLACEHOLDERS)) -> list[PII]
 
     IP addresses are found where they are public (`ipaddress.is_global`), whole, and do not follow a word such as
     "version"; IPv6 where it has at least three colons. A telephone number has its country code with a plus, or is
-    written as in North America, (555) 010-9999. An e-mail address ends in two letters or in a frequent longer domain.
+    written as in North America, (555) 010-9999. With a single point it is a decimal number; right behind the bracket of
+    a call or calculation it needs a space in it. An e-mail address ends in two letters or in a frequent longer domain.
     Each rule gives up some recall for precision. ValueError for an unknown kind.
 
     >>> find_pii("Ask ada@example.org, not x@w.T, at 8.8.8.8 or 127.0.0.1.")
@@ -153,9 +155,13 @@ def _is_global(address: str) -> bool:
 
 
 def _is_phone(match: re.Match[str]) -> bool:
-    digits = sum(map(str.isdigit, match[0]))
-    balanced = match[0].count("(") == match[0].count(")")
-    return balanced and (8 <= digits <= 15 if match[0].startswith("+") else digits == 10)  # ITU-T E.164: at most 15
+    number, before = match[0], match.string[max(0, match.start() - _LOOK_BACK) : match.start()]
+    if " " not in number and _FORMULA.search(before):
+        return False
+    if number.count(".") == 1 and "(" not in number:
+        return False  # a decimal number with its sign; telephone numbers have no point, or more of them
+    digits = sum(map(str.isdigit, number))
+    return 8 <= digits <= 15 if number.startswith("+") else digits == 10  # ITU-T E.164: at most 15
 
 
 _RULES: tuple[tuple[str, re.Pattern[str], Callable[[re.Match[str]], bool]], ...] = (

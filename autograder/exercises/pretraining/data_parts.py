@@ -186,7 +186,7 @@ def quantile(scores: Sequence[float], q: float) -> float:
 
 EMAIL = r"[A-Za-z0-9][A-Za-z0-9._%+-]*@(?:[A-Za-z0-9-]+\.)+[A-Za-z]{2,}(?![\w(\[])"
 IPV4 = r"(?<![\w.])\d{1,3}(?:\.\d{1,3}){3}(?![\w]|\.\d)"
-PHONE = r"(?<![\w+])\+\d(?:[ -]?\d){7,14}(?![\d.])"
+PHONE = r"(?<![\w+])\+\d(?:[ -]?\d){7,14}(?!\.?\d)"
 
 
 def redacted(

@@ -40,7 +40,7 @@ class Minhash(Exercise):
         "lsh: key = sigs[i, b * rows : (b + 1) * rows].tobytes(); combinations(members, 2). Filter: "
         "np.quantile(known, q, method='inverted_cdf'), keep >=. Addresses: "
         r"(?<![\w.])\d{1,3}(?:\.\d{1,3}){3}(?!\w|\.\d), then ipaddress.ip_address(...).is_global. E-mail: "
-        r"[\w.%+-]+@(?:[\w-]+\.)+[A-Za-z]{2,}(?![\w(\[]). Telephone: (?<![\w+])\+\d(?:[ -]?\d){7,14}(?![\d.]).",
+        r"[\w.%+-]+@(?:[\w-]+\.)+[A-Za-z]{2,}(?![\w(\[]). Telephone: (?<![\w+])\+\d(?:[ -]?\d){7,14}(?!\.?\d).",
     )
 
     @check(hint="White space does not count, letter case does. The first of each stays, whole; seen knows old shards.")
@@ -126,6 +126,7 @@ class Minhash(Exercise):
             (f"Write to {name}.b@example.org, or {name}@uni.ac.uk.", "Write to <EMAIL>, or <EMAIL>."),
             ("The servers 8.8.8.8 and 140.82.121.4 answer.", "The servers <IP_ADDRESS> and <IP_ADDRESS> answer."),
             (f"Call +44 20 7946 {digits}!", "Call <PHONE>!"),
+            (f"Call us (+44 20 7946 {digits}).", "Call us (<PHONE>)."),
             ("y = x@w.mean(0) + b", None),
             ("here: 127.0.0.1, 192.168.0.12", None),
             ("now version 8.1.2.3", None),

@@ -79,11 +79,19 @@ class Minhash(public.Minhash):
         harmless = [
             "y = a@b.T", "h = q@k.sum(-1)", "z = q@w.rows[0]", "@cache", f"{name}@", "10.1.2.3", "0.0.0.0",
             "300.4.5.6", "1.2.3", "8.8.8.8.8", "version 10.20.30.40", "1234567890", "+1", "2024-05-06", "x[1:2]",
+            "(+35236450.62)", "x = +352364501.6",
         ]  # fmt: skip
         for text in harmless:
             equal(student.redact_pii(text), text, what=f"redact_pii({text!r})")
         for text, mark in personal.items():
-            for before, after in (("", ""), ("Ask ", " today."), ("<", ">"), ("one: ", ", two")):
+            for before, after in (
+                ("", ""),
+                ("Ask ", " today."),
+                ("<", ">"),
+                ("one: ", ", two"),
+                ("(", ")."),
+                ("At ", "."),
+            ):
                 equal(student.redact_pii(before + text + after), before + mark + after, what=f"redact_pii for {text!r}")
         mixed = [*personal, *harmless]
         rng.shuffle(mixed)
@@ -162,7 +170,7 @@ class Minhash(public.Minhash):
             pattern = (
                 r"(?P<EMAIL>[\w.%+-]+@(?:[\w-]+\.)+[a-zA-Z]{2,}(?![\w(\[]))"
                 r"|(?P<IP_ADDRESS>(?<![\w.])\d{1,3}(?:\.\d{1,3}){3}(?![\w]|\.\d))"
-                r"|(?P<PHONE>(?<![\w+])\+\d(?:[ -]?\d){7,14}(?![\d.]))"
+                r"|(?P<PHONE>(?<![\w+])\+\d(?:[ -]?\d){7,14}(?!\.?\d))"
             )
 
             def mark(match):
