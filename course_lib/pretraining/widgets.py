@@ -19,6 +19,7 @@ Write = Callable[[int, str, float, int], str]
 
 MAX_PROMPT = 200  # characters
 STATIC_TEMPERATURES = (0.0, 0.7, 1.3)
+PRE = "white-space: pre-wrap; word-break: normal; overflow-wrap: anywhere"  # JupyterLab's own style cuts words
 
 
 def checkpoint_writer(write: Write, checkpoints: Sequence[int], prompt: str) -> None:
@@ -41,15 +42,19 @@ def make_checkpoint_writer(write: Write, checkpoints: Sequence[int], prompt: str
     import ipywidgets as ui
 
     steps = sorted(checkpoints)
+
+    def wide(width: str) -> dict[str, Any]:
+        return {"layout": {"width": width}, "style": {"description_width": "initial"}}  # else a long name is cut off
+
     controls: dict[str, Any] = {
         "step": ui.SelectionSlider(
-            options=[(f"{step:,}", step) for step in steps], value=steps[-1], description="Step"
+            options=[(f"{step:,}", step) for step in steps], value=steps[-1], description="Step", **wide("17em")
         ),
-        "prompt": ui.Text(value=prompt, description="Prompt", continuous_update=False, layout=ui.Layout(width="95%")),
+        "prompt": ui.Text(value=prompt, description="Prompt", continuous_update=False, **wide("95%")),
         "temperature": ui.FloatSlider(
-            value=0.7, min=0, max=2, step=0.1, description="Temperature", continuous_update=False
+            value=0.7, min=0, max=2, step=0.1, description="Temperature", continuous_update=False, **wide("21em")
         ),
-        "seed": ui.BoundedIntText(value=0, min=0, max=9999, description="Seed"),
+        "seed": ui.BoundedIntText(value=0, min=0, max=9999, description="Seed", **wide("9em")),
     }
 
     def update(_: Any) -> None:
@@ -59,15 +64,16 @@ def make_checkpoint_writer(write: Write, checkpoints: Sequence[int], prompt: str
     update(None)
     for control in controls.values():
         control.observe(update, names="value")
-    rows = [controls["prompt"], ui.HBox([controls["step"], controls["temperature"], controls["seed"]])]
-    return ui.VBox([*rows, output]), _table(write, steps, prompt)
+    prompt_row, *others = (controls[name] for name in ("prompt", "step", "temperature", "seed"))
+    row = ui.HBox(others, layout={"flex_flow": "row wrap"})  # below each other where a window is narrow
+    return ui.VBox([prompt_row, row, output]), _table(write, steps, prompt)
 
 
 def written(write: Write, step: int, prompt: str, temperature: float, seed: int) -> str:
     """Return the text as HTML, the prompt in bold, or the error that the student's function raised.
 
-    >>> print(written(lambda step, prompt, temperature, seed: prompt + "<end>", 100, "def", 0.7, 0))
-    <pre style="white-space: pre-wrap"><strong>def</strong>&lt;end&gt;</pre>
+    >>> written(lambda step, prompt, temperature, seed: prompt + "<end>", 100, "def", 0.7, 0).partition(">")[2]
+    '<strong>def</strong>&lt;end&gt;</pre>'
     """
     prompt = prompt[:MAX_PROMPT] or "\n"
     try:
@@ -79,7 +85,7 @@ def written(write: Write, step: int, prompt: str, temperature: float, seed: int)
         return f'<p role="alert"><strong>Your function raised an error.</strong></p><pre>{message}</pre>'
     # What comes back may show a character that the model does not know in another way.
     start, rest = text[: len(prompt)], text[len(prompt) :]
-    return f'<pre style="white-space: pre-wrap"><strong>{html.escape(start)}</strong>{html.escape(rest)}</pre>'
+    return f'<pre style="{PRE}"><strong>{html.escape(start)}</strong>{html.escape(rest)}</pre>'
 
 
 def _table(write: Write, steps: Sequence[int], prompt: str) -> str:
