@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 
 import pytest
-from contrast import everything_can_be_read
 from lab_driver import NotebookPage, complaints
+from student import card_follows_the_work, changed, is_readable_in_both_themes, run, run_edited
 
-from autograder.exercise import Chapter, load_chapter
+from autograder.exercise import load_chapter
 
 CHAPTER = "02_attention"
 EXERCISE = "scaled_dot_product_attention"
@@ -35,50 +34,27 @@ PLAYGROUND = "attention_playground(\n"
 @pytest.mark.browser
 @pytest.mark.slow
 def test_a_student_writes_attention_and_plays_with_it(open_notebook, picture):
-    chapter = load_chapter(CHAPTER, with_hidden=False)
+    exercise = load_chapter(CHAPTER, with_hidden=False).exercises[EXERCISE]
     notebook = open_notebook(CHAPTER)
     said = complaints(notebook.page)
     run(notebook, "open_chapter(", "CHARACTERS = {")
 
-    the_card_follows_the_work(notebook, chapter, picture)
+    card_follows_the_work(notebook, exercise, UNSCALED, "does_not_scale", SCALED, picture, "attention")
     the_widgets_parts_are_made(notebook)
     heads_can_be_switched_off(notebook)
     picture(notebook, notebook.containing(SWITCHES), "attention_switches")
     the_playground_answers(notebook)
     picture(notebook, notebook.containing(PLAYGROUND), "attention_playground")
 
-    everything_can_be_read(notebook.page, at_least=20)
-    notebook.choose_theme("JupyterLab Dark")
-    everything_can_be_read(notebook.page, at_least=20)
-    for name, index in (("switches", notebook.containing(SWITCHES)), ("card", notebook.index(f"check_{EXERCISE}"))):
-        picture(notebook, index, f"attention_dark_{name}")
-    picture(notebook, notebook.containing(PLAYGROUND), "attention_dark_playground")
+    is_readable_in_both_themes(
+        notebook,
+        picture,
+        attention_dark_switches=notebook.containing(SWITCHES),
+        attention_dark_card=notebook.index(f"check_{EXERCISE}"),
+        attention_dark_playground=notebook.containing(PLAYGROUND),
+    )
     assert not notebook.errors()
     assert not said, said
-
-
-def run(notebook: NotebookPage, *sources: str) -> None:
-    for source in sources:
-        notebook.run(notebook.containing(source))
-
-
-def the_card_follows_the_work(notebook: NotebookPage, chapter: Chapter, picture: Callable[..., None]) -> None:
-    """Not attempted, then a mistake that is named, then passed: what the card says at each step."""
-    exercise = chapter.exercises[EXERCISE]
-    count, at, card = len(exercise.checks), notebook.index(EXERCISE), notebook.index(f"check_{EXERCISE}")
-    named = next(m.text for m in exercise.mistakes if m.name == "does_not_scale")
-    for code, expected, name in (
-        (None, f"{exercise.title}: not attempted yet", "not_attempted"),
-        (UNSCALED, f"Recognised: your code {named}", "mistake"),
-        (SCALED, f"{exercise.title}: {count} of {count} checks passed", "passed"),
-    ):
-        if code:
-            notebook.write(at, code)
-        notebook.run(at)
-        notebook.run(card)
-        notebook.expect(card, expected)
-        picture(notebook, card, f"attention_{name}")
-    notebook.expect_not(card, "Recognised")
 
 
 def the_widgets_parts_are_made(notebook: NotebookPage) -> None:
@@ -87,13 +63,7 @@ def the_widgets_parts_are_made(notebook: NotebookPage) -> None:
         notebook.run(notebook.index(exercise))
     run(notebook, "attend = stand_in(")
     for source, fewer in SHORTER.items():
-        index = notebook.containing(source)
-        shorter = notebook.cells[index].source
-        for pattern, replacement in fewer.items():
-            shorter, found = re.subn(pattern, replacement, shorter)
-            assert found == 1, (source, pattern)
-        notebook.write(index, shorter)
-        notebook.run(index)
+        run_edited(notebook, source, fewer)
     run(notebook, "repeat_heads = stand_in(", "rotate, frequencies_of = stand_in(")
     mine = notebook.containing("mask_of = causal_of = ")
     notebook.run(mine)
@@ -102,17 +72,10 @@ def the_widgets_parts_are_made(notebook: NotebookPage) -> None:
     assert not notebook.errors()
 
 
-def changed(notebook: NotebookPage, index: int, act: Callable[[], object]) -> str:
+def redrawn(notebook: NotebookPage, index: int, act: Callable[[], object]) -> str:
     """Do something to a widget; wait until its picture is another one, and return the picture's description."""
-    shown = notebook.output(index).locator(".jupyter-widgets img")
-    before = shown.get_attribute("src")
-    act()
-    notebook.page.wait_for_function(
-        "([output, before]) => ![before, undefined].includes(output.querySelector('.jupyter-widgets img')?.src)",
-        arg=[notebook.output(index).element_handle(), before],
-        timeout=20_000,
-    )
-    return shown.get_attribute("alt") or ""
+    changed(notebook, index, "img", "src", act)
+    return notebook.output(index).locator(".jupyter-widgets img").get_attribute("alt") or ""
 
 
 def heads_can_be_switched_off(notebook: NotebookPage) -> None:
@@ -124,10 +87,10 @@ def heads_can_be_switched_off(notebook: NotebookPage) -> None:
     off = []
     for number in (0, 5):
         off.append(f"layer {number // 4 + 1}, head {number % 4 + 1}")
-        said = changed(notebook, index, boxes.nth(number).uncheck)
+        said = redrawn(notebook, index, boxes.nth(number).uncheck)
         assert f"without {', '.join(off)}" in said
     for number in (0, 5):
-        said = changed(notebook, index, boxes.nth(number).check)
+        said = redrawn(notebook, index, boxes.nth(number).check)
     assert "without" not in said
 
 
@@ -140,16 +103,16 @@ def the_playground_answers(notebook: NotebookPage) -> None:
 
     def choose(control: str, option: str) -> str:
         menu = output.locator(".widget-dropdown", has_text=control).locator("select")
-        return changed(notebook, index, lambda: menu.select_option(option))
+        return redrawn(notebook, index, lambda: menu.select_option(option))
 
     def push(control: str, key: str) -> str:
         slider = output.locator(".widget-slider", has_text=control).get_by_role("slider")
         slider.focus()
-        return changed(notebook, index, lambda: keyboard.press(key))
+        return redrawn(notebook, index, lambda: keyboard.press(key))
 
     typed.click()
     keyboard.press("End")
-    assert "Layer 1, head 1: 28 by 28" in changed(notebook, index, lambda: keyboard.press("Backspace"))
+    assert "Layer 1, head 1: 28 by 28" in redrawn(notebook, index, lambda: keyboard.press("Backspace"))
     assert "Layer 2, head 1" in choose("Layer", "2")
     assert "Layer 2, head 3" in choose("Head", "3")
     choose("Mask", "sliding")
