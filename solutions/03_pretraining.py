@@ -84,8 +84,10 @@ r"""
 ## Exercise 1 · n-grams: the next token from counts  ★★ · 45 min
 
 **Idea.** In 1913 Andrey Markov took the first 20,000 letters of Pushkin's *Eugene Onegin*, and counted, by hand, how
-often a vowel follows a vowel, and how often it follows a consonant. It was the first language model. Everything that
-this chapter trains does the same job: given what stands before, say how likely each continuation is.
+often a vowel follows a vowel, and how often it follows a consonant: 8,638 of the letters were vowels, and 1,104 of
+those stood behind another vowel. It was the first language model. Everything that this chapter trains does the same
+job: given what stands before, say how likely each continuation is. (The figures are from the English translation of
+his lecture, printed in *Science in Context* in 2006.)
 
 An **n-gram** is n tokens in a row. An n-gram model looks at the last n − 1 tokens, the **context**, and at nothing
 else. It has one table for each length of context, k = 0 to n − 1: for each context of k tokens, how often was it
@@ -94,7 +96,7 @@ followed by each token? Divide a row by its sum, and you have probabilities. Tha
 The trouble starts where a context was never seen. With 100 characters there are ten billion contexts of five, and no
 text has them all. What then? Three answers, each better than the one before.
 
-1. **Stupid Backoff** (Brants and others, 2007; it was given that name in earnest). If the token never followed this
+1. **Stupid Backoff** (Brants and others, 2007; the name is theirs). If the token never followed this
    context, drop the *oldest* token of the context and ask again, at a price of α = 0.4 for each token dropped:
 
    $$S(w \mid c) = \begin{cases} \text{count}(c\,w) \,/\, \text{total}(c) & \text{if } \text{count}(c\,w) > 0 \\
@@ -111,7 +113,8 @@ text has them all. What then? Three answers, each better than the one before.
    Below the empty context there is one more level: every token of the vocabulary has 1 / V.
 3. **Kneser-Ney** (1995). The word "Francisco" may be frequent, but it stands behind "San" and nowhere else. After a
    word that we have never seen it is a bad guess. So let the shorter contexts count *how many different tokens* stood
-   before, not how often: the **continuation counts**. The formula stays the same.
+   before, not how often: the **continuation counts**. The formula stays the same. (That is the interpolated form, which
+   Chen and Goodman compared with Kneser and Ney's own.)
 """
 
 # %% [markdown]
@@ -369,10 +372,12 @@ the curve goes on falling and means nothing: the table has seen the answers. Who
 always find that a longer context is better.
 
 The small GPT is the one of the size that you will train in exercise 10 (two layers, 64 characters of context, 1,000
-steps; measured once, on other held-out pages of this manual, when the chapter was written). It is *not* better than
-good counting at this size! What it has is a way up: the table for n = 10 would need far more text than there is,
-whereas a network can share what it learns between contexts that are merely alike. gzip knows nothing in advance, but
-copies what has stood there before, word for word, from up to 32,768 bytes back; a manual repeats itself a lot.
+steps; measured once, on other held-out pages of this manual, when the chapter was written). There it will get about 3
+bits only, in about as many steps: its text is harder, docstrings, held out by whole modules about other things. In both
+places it is *not* better than good counting at this size! What it has is a way up: the table for n = 10 would need far
+more text than there is, whereas a network can share what it learns between contexts that are merely alike. gzip knows
+nothing in advance, but copies what has stood there before, word for word, from up to 32,768 bytes back; a manual
+repeats itself a lot.
 
 On the right, the scores of Stupid Backoff add up to more than one for most contexts, as in the prediction above. Where
 the context of four was never seen, every score has paid at least one α, and the sum is far below one. For choosing the
@@ -603,21 +608,22 @@ def flat(vectors: Tensor) -> Tensor:
 fig, axes = plt.subplots(1, 3, figsize=(11, 3.9), width_ratios=(1.3, 1.2, 0.8))
 shown = [*CUES[0], *CUES[1], "bank"]
 directions = flat(F.normalize(static, dim=1)[[vocabulary[word] for word in shown]]).tolist()
-lowest = [-math.inf] * 3  # where the last name of each group stands: the next one keeps off it
+names_end = {}  # where the last name on each side of each group stands: the next one keeps off it
 for word, (x, y) in sorted(zip(shown, directions, strict=True), key=lambda entry: entry[1][1]):
     group = 2 if word == "bank" else int(word in CUES[1])
-    look = {"color": plots.COLOURS[group], "marker": plots.MARKERS[group]}
-    axes[0].scatter(x, y, s=70 if group == 2 else 30, **look)
-    lowest[group] = max(y, lowest[group] + 0.09)
+    axes[0].scatter(x, y, color=plots.COLOURS[group], marker=plots.MARKERS[group], s=70 if group == 2 else 30)
+    side = -1 if any(0 < u - x < 0.3 and abs(v - y) < 0.12 for u, v in directions) else 1  # away from a neighbour
+    names_end[side, group] = height = max(y, names_end.get((side, group), -math.inf) + 0.09)
     axes[0].annotate(
         word,
         (x, y),
-        xytext=(x + 0.08, lowest[group]),
-        fontsize=9,
+        xytext=(x + 0.07 * side, height),
+        ha="right" if side < 0 else "left",
         va="center",
-        arrowprops={"arrowstyle": "-", "color": "#888888", "linewidth": 0.7},
+        fontsize=9,
+        arrowprops={"arrowstyle": "-", "color": "#888888", "linewidth": 0.7, "shrinkA": 0},
     )
-axes[0].margins(0.18)
+axes[0].margins(0.22)
 axes[0].set_title("Static: one vector a word")
 points = flat(of_bank[2])
 for k, name in enumerate(("at the water", "about money")):
@@ -1290,7 +1296,7 @@ axes[1].axhline((SPAN_T - 1) / SPAN_T, color=plots.COLOURS[3], linestyle=":", la
 axes[1].plot(noises, sizes[3.0][:, 1] / passes, label="spans of 3, all targets", **plots.line(1))
 axes[1].plot(noises, real_tokens / passes, label="spans of 3, without sentinels", **plots.line(2))
 axes[1].plot(noises, noises, label="masked", **plots.line(0))
-axes[1].axvline(0.15, color="#888888", linewidth=1, linestyle=":")
+axes[1].axvline(0.15, 0, 0.7, color="#888888", linewidth=1, linestyle=":")
 axes[1].set(xlabel="noise", ylabel="tokens in the loss per full pass", ylim=(0, None), title="What a pass teaches")
 axes[1].legend(loc="upper left", fontsize=8.5)
 at_15 = noises.index(0.15)
@@ -3874,13 +3880,15 @@ r"""
 
 - **Brants et al. 2007**, *Large Language Models in Machine Translation*. Equation 5 is Stupid Backoff. Look for why
   the authors do without probabilities, and for what that saves them at that size.
+- **Chen, Goodman 1999**, *An Empirical Study of Smoothing Techniques for Language Modeling*. Kneser-Ney and its rivals,
+  side by side. Look for how the differences depend on the amount of text.
 - **Levy, Goldberg 2014**, *Neural Word Embedding as Implicit Matrix Factorization*. Look for the step from a network
   that is trained to a matrix that is counted.
 
 **Objectives.**
 
 - **Radford et al. 2018**, *Improving Language Understanding by Generative Pre-Training* (GPT). Section 3 is
-  pretraining and fine-tuning in two equations. Look for the auxiliary loss.
+  pretraining and fine-tuning in a few equations. Look for the auxiliary loss.
 - **Devlin et al. 2019**, *BERT* (arXiv 1810.04805). Section 3.1 and the ablations: what is a look from both sides
   worth?
 - **Raffel et al. 2020**, *Exploring the Limits of Transfer Learning with a Unified Text-to-Text Transformer* (T5,

@@ -12,7 +12,7 @@ def continuation_counts(counts: Counts) -> Counts:
 
     `levels[k][context][token]` says how many different tokens stand before "context token", for contexts of k tokens;
     the longest contexts keep their counts, because nothing longer is known. "Francisco" is frequent but follows one
-    word only, so its count in `levels[0]` is 1. Source: Kneser & Ney 1995; Chen & Goodman 1999, section 2.7.
+    word only, so its count in `levels[0]` is 1. Source: Kneser & Ney 1995; Chen & Goodman 1999.
 
     >>> from course_lib.pretraining import train_ngram
     >>> levels = continuation_counts(train_ngram("abracadabra", 2))
@@ -38,7 +38,7 @@ def absolute_discounting(
     different tokens seen there. A context that was never seen changes nothing. Of `ctx` the last n - 1 tokens count.
     With `continuation_counts` as levels this is interpolated Kneser-Ney, with plain counts its predecessor. ValueError
     for a vocabulary without tokens and for a discount outside 0 to 1.
-    Source: Ney, Essen & Kneser 1994; Chen & Goodman 1999, section 2.7, in the interpolated form.
+    Source: Ney, Essen & Kneser 1994; Chen & Goodman 1999, in the interpolated form.
 
     >>> from course_lib.pretraining import train_ngram
     >>> absolute_discounting("c", "b", train_ngram("abab", 2), vocab_size=4, discount=0.5)  # 0.5/1 * 0.5 * 2/4 * 1/4

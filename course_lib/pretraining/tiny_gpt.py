@@ -125,7 +125,7 @@ def sample(
     `model` maps ids [B, up to context_length] to logits [B, T, V]; it sees the last `context_length` tokens. The
     logits are divided by `temperature` before the softmax: below 1 likely tokens become likelier, and 0 takes the
     likeliest. Everything random follows from `g`. ValueError for a negative temperature or no tokens to begin with.
-    Source: Radford et al. 2019, section 2; the temperature is Boltzmann's, in Ackley et al. 1985, equation 3.
+    Source: Radford et al. 2019, section 2; the temperature is Boltzmann's, as in Ackley et al. 1985.
 
     >>> after = torch.eye(3).roll(1, 1)  # 0 -> 1 -> 2 -> 0
     >>> sample(lambda ids: 50 * after[ids], torch.tensor([[0], [1]]), 4, context_length=8)

@@ -44,7 +44,7 @@ def ppmi(C: Tensor, shift: float = 1.0) -> Tensor:
     Positive pointwise mutual information, in nats: how much more often two words meet than if they did not care for
     each other. Pairs that never meet, and rows and columns without counts, are 0. A `shift` of k corresponds to k
     negative samples in word2vec. ValueError for another shape, for negative or infinite counts, and for a shift that
-    is not above 0. Source: Levy & Goldberg 2014, sections 3.2 and 4.1.
+    is not above 0. Source: Levy & Goldberg 2014, on (shifted) positive PMI.
 
     >>> ppmi(torch.tensor([[4, 0], [0, 4]])).exp()
     tensor([[2., 1.],
