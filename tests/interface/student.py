@@ -65,6 +65,26 @@ def changed(notebook: NotebookPage, index: int, part: str, value: str, act: Call
     return output.evaluate(read)
 
 
+def widget_fits(notebook: NotebookPage, index: int, widths: tuple[int, ...] = (1150, 800)) -> None:
+    """In windows of these widths no name of a control is cut off, and no control stands beyond the edge."""
+    page, before = notebook.page, notebook.page.viewport_size
+    for width in widths:
+        page.set_viewport_size(before | {"width": width})
+        problems = notebook.output(index).evaluate(_CUT_OFF)
+        assert not problems, (width, problems)
+    page.set_viewport_size(before)
+
+
+_CUT_OFF = """output => {
+    const edge = output.getBoundingClientRect().right;
+    const named = [...output.querySelectorAll('.jupyter-widgets .widget-label')];
+    const controls = [...output.querySelectorAll('.jupyter-widgets :is(input, select, button, .slider-container)')];
+    if (!controls.length) return ['no control'];
+    return named.filter(e => e.scrollWidth > e.clientWidth).map(e => e.innerText + ' is cut off').concat(
+        controls.filter(e => e.getBoundingClientRect().right > edge + 1).map(e => e.className + ' is beyond the edge'));
+}"""
+
+
 def is_readable_in_both_themes(notebook: NotebookPage, picture: Picture, **pictured: int) -> None:
     """Every text that is shown has contrast; these cells are pictured in the dark theme, under their names."""
     everything_can_be_read(notebook.page, at_least=TYPICAL_TEXTS)

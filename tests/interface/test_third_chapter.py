@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 from lab_driver import NotebookPage, complaints
-from student import card_follows_the_work, changed, is_readable_in_both_themes, run, run_edited
+from student import card_follows_the_work, changed, is_readable_in_both_themes, run, run_edited, widget_fits
 
 from autograder.exercise import load_chapter
 from autograder.judge.release import solved_cells
@@ -82,6 +82,8 @@ def test_a_student_writes_the_loss_and_plays_with_what_was_trained(open_notebook
     orders_are_scored(notebook)
     picture(notebook, notebook.containing(ORDER), "pretraining_order")
 
+    for widget in (WRITER, ORDER):
+        widget_fits(notebook, notebook.containing(widget))
     is_readable_in_both_themes(
         notebook,
         picture,
