@@ -106,6 +106,7 @@ class Server:
         self.channel, self.shell = channel, shell
         self.executor = Executor(shell.user_ns, self.call_back)
         self.before: dict[str, Any] | None = None  # the names as they are without stand-ins
+        self.places: list[dict[str, Any]] = []  # the names as they were at some points of the notebook
         self._exchange = threading.Lock()
 
     def serve(self) -> None:
@@ -113,6 +114,8 @@ class Server:
             "cell": self.run_cell,
             "request": self.perform,
             "stand_in": self.use_stand_ins,
+            "remember": self.remember,
+            "return": self.return_to,
         }
         while True:
             message = self.channel.receive()
@@ -167,9 +170,7 @@ class Server:
         """Put the course's versions of some names in the place of the student's; without any, the old ones return."""
         names, wanted = self.shell.user_ns, message.body
         if self.before is not None:
-            for name in names.keys() - self.before.keys():
-                del names[name]
-            names.update(self.before)
+            _restore(names, self.before)
             self.before = None
         if not wanted.get("cells"):
             return Message("reply")
@@ -190,6 +191,17 @@ class Server:
             names.update(versions)  # a cell of several exercises has defined the student's anew
         return Message("reply")
 
+    def remember(self, message: Message) -> Message:
+        """Keep the names as they are now; places are counted from 1."""
+        self.places.append(dict(self.shell.user_ns))
+        return Message("reply")
+
+    def return_to(self, message: Message) -> Message:
+        """Let the names be what they were at a place."""
+        _restore(self.shell.user_ns, self.places[message.body["number"] - 1])
+        self.before = None
+        return Message("reply")
+
     def call_back(self, number: int, packed: Packed) -> Packed:
         """Send a call to the check's side and wait for the answer; raises here what it raised there."""
         with self._exchange, alarm_held_back():
@@ -200,6 +212,12 @@ class Server:
         kind = getattr(builtins, str(answer.body.get("type")), RuntimeError)
         is_error = isinstance(kind, type) and issubclass(kind, Exception)
         raise (kind if is_error else RuntimeError)(str(answer.body.get("message")))
+
+
+def _restore(names: dict[str, Any], before: dict[str, Any]) -> None:
+    for name in names.keys() - before.keys():
+        del names[name]
+    names.update(before)
 
 
 @contextlib.contextmanager

@@ -17,7 +17,8 @@ from nbconvert.exporters import HTMLExporter
 from nbconvert.filters import Highlight2HTML
 from nbconvert.filters.widgetsdatatypefilter import WidgetsDataTypeFilter
 from nbformat import NotebookNode
-from traitlets import default
+
+from autograder.judge.exporting import OwnNotebook
 
 # An image without a description; what is looked at ends with the tag, however long the picture in it is.
 _NO_ALT = re.compile(r"<img\b(?![^>]*\balt=)")
@@ -25,17 +26,13 @@ NO_DESCRIPTION = "No description has been provided for this image"
 MEMO = 512  # cells; those of the release are used again with every notebook, and so never the oldest
 
 
-class FeedbackExporter(HTMLExporter):
+class FeedbackExporter(HTMLExporter, OwnNotebook):
     """As nbconvert's HTMLExporter, several times as fast for the second notebook of a chapter."""
 
     def __init__(self, *args: Any, **kwargs: Any):
         super().__init__(*args, **kwargs)
         # Of the instance: what a cell becomes depends on the settings of this exporter.
         self._coloured, self._rendered = lru_cache(MEMO)(self._colour), lru_cache(MEMO)(self._render)
-
-    @default("optimistic_validation")
-    def _validate_once(self) -> bool:
-        return True  # after the last step, not after each: it takes longer than the steps
 
     @pass_context
     def markdown2html(self, context: Any, source: str) -> str:

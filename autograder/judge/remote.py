@@ -8,9 +8,7 @@ the cell that killed it is left out, so one deadly cell or call costs only its o
 from __future__ import annotations
 
 import contextlib
-import re
 import secrets
-import signal
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from autograder.judge.child import PART_SECONDS
 from autograder.judge.launcher import Child, JudgeError, Limits, Zygote
+from autograder.judge.plain import clean_error, clean_reply, exit_text
 from autograder.judge.protocol import MAX_MESSAGE_BYTES, BadMessage, Closed, Message
 from autograder.student import ProcessDied, answer_callback
 from autograder.values import Packed
@@ -28,9 +27,6 @@ if TYPE_CHECKING:
 MAX_DEATHS = 40
 DEADLY = "ProcessDied"
 MAX_CHECK_BYTES = MAX_MESSAGE_BYTES  # all answers of one check together: they are kept until it ends
-# Half surrogate pairs cannot be written to a file; control characters and changes of the writing direction can make
-# a terminal or a page show something else than what is there.
-_UNSAFE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\u202a-\u202e\u2066-\u2069]")
 
 
 @dataclass(frozen=True)
@@ -42,6 +38,16 @@ class Cell:
     time_limit: float
     # The exercise functions that it defines: what is missing if it fails.
     defines: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a submission stands: the cells that have run, the stand-ins, and the process that remembers its names."""
+
+    program: tuple[int, ...]
+    stand_ins: StandIns | None
+    child: Child | None  # compared by identity: a process that was started anew remembers nothing
+    number: int  # by which the process finds the names again
 
 
 class RemoteBackend:
@@ -56,6 +62,8 @@ class RemoteBackend:
         self._deadly: set[int] = set()
         self._excused: set[int] = set()
         self._new_check = False
+        self._remembered = 0  # how many places the present child remembers
+        self._at: Place | None = None  # the place whose names were taken up last, as long as nothing has changed them
         self._died_in_check: str | None = None
         self._stand_ins: StandIns | None = None
         self._stand_ins_there: StandIns | None = None  # those that the present child has
@@ -72,7 +80,7 @@ class RemoteBackend:
     def run(self, *indices: int) -> bool:
         """Run these cells, after those that ran before; True if none of them failed."""
         self._program += indices
-        self._died_in_check = None
+        self._died_in_check = self._at = None
         with contextlib.suppress(ProcessDied):
             self._ensure()
         return not any(index in self.cell_errors for index in indices)
@@ -87,11 +95,28 @@ class RemoteBackend:
         self._program = list(program)
         self._stop()
 
-    def follow(self, other: RemoteBackend) -> None:
-        """Be where the other one is, in a process of its own: the same cells, the same stand-ins."""
-        if self.program != other.program[: len(self._program)]:
+    def remember(self) -> Place:
+        """Where it stands now; the process keeps the names as they are, for :meth:`return_to`."""
+        number = 0
+        with contextlib.suppress(ProcessDied):
+            self._ensure()
+            if self._told("remember"):
+                self._remembered = number = self._remembered + 1
+        return Place(self.program, self._stand_ins, self._child, number)
+
+    def return_to(self, place: Place) -> bool:
+        """Take up the names of a place again; False if the process that knew them has gone."""
+        if self._child is None or self._child is not place.child or not place.number:
+            return False
+        if self._at is not place:
+            self._at = place if self._told("return", number=place.number) else None
+        return self._at is place
+
+    def follow(self, other: RemoteBackend, place: Place) -> None:
+        """Be where the other one was, in a process of its own: the same cells, the same stand-ins."""
+        if self.program != place.program[: len(self._program)]:
             self._stop()
-        self._program, self._stand_ins = list(other._program), other._stand_ins
+        self._program, self._stand_ins = list(place.program), place.stand_ins
         self._deadly |= other._deadly
         self.cell_errors = self.cell_errors | other.cell_errors
         self.deadline = other.deadline
@@ -104,7 +129,7 @@ class RemoteBackend:
 
     def use_stand_ins(self, stand_ins: StandIns | None) -> None:
         """Let the course's versions of some names stand for the student's; None undoes it."""
-        self._stand_ins = stand_ins
+        self._stand_ins, self._at = stand_ins, None
 
     def request(self, request: dict[str, Any], functions: list[Callable]) -> dict[str, Any]:
         """Perform a request; ProcessDied when the submission's process ended or broke the protocol."""
@@ -135,7 +160,7 @@ class RemoteBackend:
             if len(self.deaths) >= MAX_DEATHS:
                 raise ProcessDied("your notebook's code ended its process too many times")
             self._child = self._fork()
-            self._done, self._cell_time, self._stand_ins_there = 0, 0.0, None
+            self._done, self._cell_time, self._stand_ins_there, self._remembered = 0, 0.0, None, 0
         try:
             while self._done < len(self._program):
                 index = self._program[self._done]
@@ -179,7 +204,7 @@ class RemoteBackend:
         self._cell_time += time.monotonic() - start
         problem = reply.get("error")
         if problem:
-            self.cell_errors[index] = _clean_error(problem)
+            self.cell_errors[index] = clean_error(problem)
         else:
             self.cell_errors.pop(index, None)
         return not problem
@@ -194,7 +219,7 @@ class RemoteBackend:
         reply = self._exchange(Message("request", body, values), limit, functions)
         if not request.get("want_args"):
             reply.values.pop("args_after", None)
-        return _clean_reply(reply)
+        return clean_reply(reply)
 
     def _exchange(self, message: Message, limit: float, functions: list[Callable]) -> Message:
         """Send a message and answer callbacks until the reply comes; TimeoutError, or ProcessDied and no child."""
@@ -220,6 +245,16 @@ class RemoteBackend:
         except Closed:
             raise self._died("") from None
 
+    def _told(self, kind: str, **body: Any) -> bool:
+        """Whether the child has done something that takes no time; where not, it has been ended."""
+        try:
+            return not self._exchange(Message(kind, body), self._limits.cell_seconds, []).body.get("error")
+        except ProcessDied:
+            return False
+        except TimeoutError:
+            self._lose("the process did not answer in time")
+            return False
+
     def _answer(self, message: Message, functions: list[Callable]) -> Message:
         number = message.body.get("number")
         try:
@@ -233,7 +268,7 @@ class RemoteBackend:
         child = self._child
         code = self._lose(reason, hung_up=not reason)
         if not reason:
-            reason = f"your code ended the process that ran it{_exit_text(code)}"
+            reason = f"your code ended the process that ran it{exit_text(code)}"
             if child and child.stopped:
                 reason = f"your code had to be stopped: {child.stopped}"
             self.deaths[-1] = reason
@@ -259,48 +294,3 @@ class RemoteBackend:
                 number = self._cells[index].number
                 return {"error": error | {"message": f"{error['message']} (in cell {number}, which defines it)"}}
         return reply
-
-
-def _exit_text(code: int | None) -> str:
-    if code is None or code >= 0:
-        return f" (exit code {code})" if code else ""
-    try:
-        return f" ({signal.Signals(-code).name})"
-    except ValueError:
-        return f" (signal {-code})"
-
-
-def _clean_reply(reply: Message) -> dict[str, Any]:
-    """What a check may see of a reply: values under their names, everything else checked and cut to size."""
-    cleaned: dict[str, Any] = {key: reply.values[key] for key in ("ok", "args_after") if key in reply.values}
-    body = reply.body
-    if "missing" in body:
-        cleaned["missing"] = plain_text(body["missing"], 80)
-    if "timeout" in body:
-        cleaned["timeout"] = None
-    if "error" in body:
-        cleaned["error"] = _clean_error(body["error"])
-    cleaned["printed"] = plain_text(body.get("printed"), 4000)
-    return cleaned
-
-
-def _clean_error(details: Any) -> dict[str, Any]:
-    details = details if isinstance(details, dict) else {}
-    bases = details.get("bases") if isinstance(details.get("bases"), list) else []
-    line = details.get("line")
-    return {
-        "type": plain_text(details.get("type"), 80) or "an error",
-        "bases": [plain_text(base, 80) for base in bases[:10]] or [plain_text(details.get("type"), 80)],
-        "message": plain_text(details.get("message"), 600),
-        "line": line if type(line) is int and 0 < line < 10**6 else None,
-        "source": plain_text(details.get("source"), 200) or None,
-    }
-
-
-def plain_text(value: Any, limit: int) -> str:
-    """A text that can be written, shown and printed anywhere; empty when it is none.
-
-    >>> plain_text("\\ud800 \\x1b[2J", 9), plain_text(["x"], 9)
-    ('� �[2J', '')
-    """
-    return _UNSAFE.sub("\ufffd", value[:limit]) if isinstance(value, str) else ""

@@ -15,13 +15,12 @@ from pathlib import Path
 from typing import Any, TextIO
 
 import nbformat.v4
-from nbconvert.exporters import NotebookExporter
 from nbconvert.exporters.exporter import ResourcesDict
 from nbformat import NotebookNode, from_dict
 from nbgrader.preprocessors import CheckCellMetadata, NbGraderPreprocessor
-from traitlets import default
 
 from autograder.exercise import chapter_ids, load_chapter
+from autograder.judge.exporting import OwnNotebookExporter
 from autograder.judge.harmless import harmless_markdown, harmless_outputs, harmless_pictures
 from autograder.judge.release import released_notebook
 from autograder.judge.statements import parse
@@ -34,12 +33,8 @@ METADATA = {
 MEMO = 256
 
 
-class ForgivingExporter(NotebookExporter):
+class ForgivingExporter(OwnNotebookExporter):
     """Reads a submission whatever state it is in; a file that is no notebook becomes one that says so."""
-
-    @default("optimistic_validation")
-    def _validate_once(self) -> bool:
-        return True  # after the last step, not after each: it takes longer than the steps
 
     def from_file(self, file_stream: TextIO, resources: Any = None, **kwargs: Any) -> tuple[str, Any]:
         if not getattr(self.parent, "_sanitizing", True):  # nbgrader's second pass reads what the first has written

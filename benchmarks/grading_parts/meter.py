@@ -116,6 +116,7 @@ class Meter:
             (Student, "_send", PROTOCOL),
             (remote.RemoteBackend, "_answer", CALLBACKS),
             (remote.RemoteBackend, "run", PROTOCOL),
+            (remote.RemoteBackend, "_told", PROTOCOL),
             (grading, "make_plan", READING),
             (grading, "read_cells", READING),
             (launcher.Zygote, "fork", PROCESSES),

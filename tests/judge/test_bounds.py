@@ -10,7 +10,7 @@ from small import CHAPTER_ID, chapter, code, notebook
 
 from autograder.compare import equal
 from autograder.exercise import Exercise, check, namespace
-from autograder.judge import bounds, grading
+from autograder.judge import bounds, grading, one_check
 from autograder.judge.launcher import Limits, Zygote
 from autograder.judge.sandbox import strongest_level
 
@@ -144,7 +144,7 @@ def test_a_check_that_fails_with_the_reference_costs_nobody(monkeypatch):
 
 def graded(exercise: type[Exercise], source: str, monkeypatch) -> dict:
     monkeypatch.setattr(grading, "load_chapter", lambda chapter_id: chapter(exercise))
-    monkeypatch.setattr(grading, "CHECK_MEMORY_BYTES", 2**28)
+    monkeypatch.setattr(one_check, "CHECK_MEMORY_BYTES", 2**28)
     if strongest_level() == "process":
         monkeypatch.setenv("COURSE_UNSAFE_NO_SANDBOX", "1")
     with Zygote(CHAPTER_ID) as zygote:

@@ -16,7 +16,7 @@ from test_workforce import is_running, wait_until
 from autograder.judge.gradebook import Course
 from autograder.judge.workforce import DaskCrew
 
-pytest.importorskip("distributed", reason="distributed is not installed (extra `cluster`)")
+Client = pytest.importorskip("distributed", reason="distributed is not installed (extra `cluster`)").Client
 
 HERE = Path(__file__).parent
 SLOWLY = "import time\ntime.sleep(0.25)"
@@ -70,6 +70,8 @@ def test_a_worker_killed_in_the_middle_costs_nobody_anything(cluster, tmp_path):
     root = light_course.make(tmp_path / "course", notebooks)
     address = cluster.scheduler()
     workers = [cluster.worker("first"), cluster.worker("second")]
+    with Client(address) as client:  # on a busy machine one could be through with the class before the other is there
+        client.wait_for_workers(2, timeout=120)
     command = [sys.executable, str(HERE / "light_course.py"), "grade", CHAPTER_ID, "--scheduler", address]
     run = subprocess.Popen(
         [*command, "--json-lines"], cwd=root, env=cluster.env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
@@ -77,7 +79,7 @@ def test_a_worker_killed_in_the_middle_costs_nobody_anything(cluster, tmp_path):
     try:
         pids = {str(worker.pid) for worker in workers}
         # Until both have begun, and the one that will be killed is in the middle of a submission.
-        wait_until(lambda: {pid for _, _, pid in cluster.lines("graded")} == pids)
+        wait_until(lambda: {pid for _, _, pid in cluster.lines("graded")} == pids, seconds=180)
         busy = int(cluster.lines("graded")[-1][2])
         os.kill(busy, signal.SIGKILL)
         out, err = run.communicate(timeout=240)

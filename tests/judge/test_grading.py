@@ -9,7 +9,7 @@ from small import CHAPTER_ID, RIGHT, STUBS, Apply, Centre, Double, answers, chap
 
 from autograder.compare import close, true
 from autograder.exercise import check
-from autograder.judge import grading
+from autograder.judge import grading, one_check
 
 FULL = {"double": 3, "total": 2, "apply": 1, "centre": 2, "Tally": 2}
 
@@ -178,7 +178,7 @@ def test_inputs_follow_from_secret_and_submission_and_nothing_else(grade):
     assert inputs() == inputs()
     assert inputs() != inputs(secret=b"another secret")
     assert inputs() != inputs(Tally=None)  # another submission
-    seeds = {grading.hidden_seed(SECRET, "d", e, c, v) for e in "ab" for c in "cd" for v in "12"}
+    seeds = {one_check.hidden_seed(SECRET, "d", e, c, v) for e in "ab" for c in "cd" for v in "12"}
     assert len(seeds) == 8
 
 
@@ -221,7 +221,7 @@ def test_nothing_of_a_check_that_chokes_on_a_value_is_lost_time(holder, monkeypa
 
     monkeypatch.setattr(grading, "load_chapter", lambda chapter_id: chapter(Loop, Apply))
     monkeypatch.setattr(grading, "zygote_of", lambda chapter_id: holder.get())
-    monkeypatch.setattr(grading, "CHECK_CPU_SECONDS", 0.2)
+    monkeypatch.setattr(one_check, "CHECK_CPU_SECONDS", 0.2)
     data = notebook([code("def double(x):\n    return 10**12\n"), code(RIGHT["apply"])])
     result = grading.grade_one(data, CHAPTER_ID, secret=SECRET, released=None, limits=QUICK)
     assert result["exercises"]["double"]["outcome"] == "timeout" and result["exercises"]["apply"]["earned"] == 1
