@@ -12,11 +12,14 @@ from typing import Any, NoReturn
 import numpy as np
 
 from autograder.alike import same
-from autograder.student import NotWritten, StudentError, StudentTimeout, short, type_name
+from autograder.student import Event, NotWritten, StudentError, StudentTimeout, short, type_name
+
+# For `fail`: what the message speaks of follows from several calls, so the card shows none of them.
+SEVERAL_CALLS = Event("")
 
 
 class CheckFailed(AssertionError):
-    """A property does not hold; the message is for the student, ``got`` the value that it speaks of."""
+    """A property does not hold; the message is for the student, ``got`` the value or the call that it speaks of."""
 
     def __init__(self, message: str, got: Any = None):
         super().__init__(message)
@@ -24,7 +27,7 @@ class CheckFailed(AssertionError):
 
 
 def fail(message: str, got: Any = None) -> NoReturn:
-    """End the check with this message; ``got`` tells which call it is about, the last one unless given."""
+    """End the check with this message; ``got``, a value or an event, tells which call it is about: else the last."""
     raise CheckFailed(message, got)
 
 
@@ -95,6 +98,8 @@ def _number(value: float) -> str:
 def _close_arrays(got: np.ndarray, want: np.ndarray, rtol: float, atol: float, what: str, returned: Any) -> None:
     if np.allclose(got, want, rtol=rtol, atol=atol, equal_nan=True):
         return
+    if not got.ndim:
+        fail(f"{what} is {got[()]:.6g}, expected {want[()]:.6g}", returned)
     bad = ~np.isclose(got, want, rtol=rtol, atol=atol, equal_nan=True)
     off = np.where(bad, np.nan_to_num(np.abs(got - want), nan=np.inf), -1)
     at = tuple(int(i) for i in np.unravel_index(int(off.argmax()), off.shape))

@@ -262,6 +262,12 @@ def _source_of(functions: tuple) -> str:
     return "\n\n".join(cells.values())
 
 
+def _failing(exercise: Exercise, report: Report) -> str:
+    """The function that the first failing check called; the exercise's first one if that says nothing."""
+    called = report.first_problem.called.partition("(")[0] if report.first_problem else ""
+    return called if called in exercise.functions else exercise.functions[0]
+
+
 def _footer(exercise: Exercise, report: Report, record: dict) -> list[str]:
     chapter = _chapter()
     hidden = chapter.hidden_counts.get(exercise.id, {})
@@ -273,7 +279,7 @@ def _footer(exercise: Exercise, report: Report, record: dict) -> list[str]:
     if not report.passed and exercise.hints:
         used = record.get("hints", 0)
         if used < len(exercise.hints):
-            lines.append(f"Stuck? hint({exercise.functions[-1]}) shows hint {used + 1} of {len(exercise.hints)}.")
+            lines.append(f"Stuck? hint({_failing(exercise, report)}) shows hint {used + 1} of {len(exercise.hints)}.")
         elif solutions_shown():
             lines.append(f"All hints used. solution({exercise.functions[-1]}) shows how the course wrote it.")
     return lines

@@ -6,6 +6,7 @@ child): only the backend differs.
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -125,6 +126,7 @@ def _run_check(exercise: Exercise, item: Check, backend: Backend, seed: int) -> 
     student = Student(backend, item.time_limit)
     start = time.perf_counter()
     about: Event | None = None
+    said = ""  # by the check itself; an error of the student's code may be worded differently each time
     try:
         item.run(exercise, student, Rng(seed))
         result = _result(item, Outcome.PASSED)
@@ -140,28 +142,30 @@ def _run_check(exercise: Exercise, item: Check, backend: Backend, seed: int) -> 
         result.line = line if isinstance(line, int) else None
         result.source = str(error.details.get("source") or "")[:200]
     except CheckFailed as error:
-        result = _result(item, Outcome.FAILED, str(error))
+        said = str(error)
+        result = _result(item, Outcome.FAILED, said)
         about = _event_of(student.trace, error.got)
     except Exception as error:
         result = _blame(exercise, item, seed, error)
     result.seconds = time.perf_counter() - start
     if result.outcome is Outcome.PASSED:
         return result
-    about = about or (student.trace[-1] if student.trace else None)
-    if about:
-        result.called, result.printed = about.what, about.printed
+    if student.trace:
+        last = student.trace[-1]
+        about = about or last
+        result.called, result.printed = about.what, (about if about.what else last).printed
     result.hint = item.hint
     if result.outcome in (Outcome.FAILED, Outcome.ERROR):
-        known = find_mistake(exercise, item, student.trace, seed)
+        known = find_mistake(exercise, item, student.trace, seed, said)
         if known:
             result.mistake, result.mistake_text = known.name, known.text
     return result
 
 
 def _event_of(trace: list[Event], got: object) -> Event | None:
-    """The call that returned this very value, if one did."""
-    if got is None:
-        return None
+    """The call that returned this very value, if one did; a check may also name the call itself."""
+    if got is None or isinstance(got, Event):
+        return got
     return next((e for e in reversed(trace) if isinstance(e.value, dict) and e.value.get("ok") is got), None)
 
 
@@ -179,8 +183,13 @@ def _blame(exercise: Exercise, item: Check, seed: int, error: Exception) -> Resu
     return _result(item, Outcome.FAILED, f"{kind} ({detail[:200]})")
 
 
-def find_mistake(exercise: Exercise, item: Check, trace: list[Event], seed: int) -> Mistake | None:
-    """The first declared mistake that behaves exactly as the student's code did up to the failure."""
+def find_mistake(exercise: Exercise, item: Check, trace: list[Event], seed: int, said: str = "") -> Mistake | None:
+    """The first declared mistake that behaves exactly as the student's code did up to the failure, and fails there too.
+
+    That it behaves alike is not enough. A check may look at what leaves no trace, such as what a model was called with;
+    and on the inputs of this check a mistake may well return what is right. ``said`` is what the check said about the
+    student's code: about the mistake it has to say the same.
+    """
     if not trace:
         return None
     for known in exercise.mistakes:
@@ -188,19 +197,18 @@ def find_mistake(exercise: Exercise, item: Check, trace: list[Event], seed: int)
 
         def compare(event: Event) -> None:
             nonlocal position
-            if position < len(trace) and not _same_event(event, trace[position]):
+            if position == len(trace) or not _same_event(event, trace[position]):
                 raise _Different
             position += 1
-            if position == len(trace):
-                raise _Reached
 
         backend = LocalBackend(exercise.solution(**{known.function: known.code}))
         try:
             item.run(exercise, Student(backend, item.time_limit, _watch=compare), Rng(seed))
-        except _Reached:
-            return known
-        except (_Different, Exception):
+        except _Different:
             continue
+        except Exception as error:
+            if position == len(trace) and _same_words(said, error, trace):
+                return known
     return None
 
 
@@ -208,12 +216,28 @@ class _Different(BaseException):
     """Ends a mistake's run: it does not behave as the student's code does."""
 
 
-class _Reached(BaseException):
-    """Ends a mistake's run: it behaved alike up to the point where the student's code failed."""
-
-
 def _same_event(a: Event, b: Event) -> bool:
     return a.error == b.error and same(a.value, b.value)
+
+
+def _same_words(said: str, error: Exception, trace: list[Event]) -> bool:
+    """Whether a check fails for the same reason: in the same words, whatever the numbers are (values agree up to
+    rounding). Words are no evidence where errors or values that are not compared may stand among them."""
+    if not said or not isinstance(error, CheckFailed):
+        return not said and not isinstance(error, CheckFailed)
+    if any(event.error or event.value is None for event in trace):
+        return True
+    return _without_numbers(said) == _without_numbers(str(error))
+
+
+def _without_numbers(text: str) -> str:
+    """A message with each number, and each row of numbers, replaced by one sign.
+
+    >>> _without_numbers("it returned [1, -2.5, nan], expected 3e-05")
+    'it returned [#], expected #'
+    """
+    number = r"[-+]?(?:\d+(?:\.\d*)?(?:e[-+]?\d+)?|\b(?:nan|inf)\b)"
+    return re.sub(r"#(?:, #)*", "#", re.sub(number, "#", text))
 
 
 def _forbidden_names(exercise: Exercise) -> tuple[str, ...]:

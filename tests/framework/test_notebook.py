@@ -129,6 +129,14 @@ def test_hints_come_one_by_one_and_are_counted(shell):
     assert isinstance(run(shell, "hint(mean, 4)")[0].error_in_exec, ValueError)
 
 
+def test_the_card_names_the_function_whose_check_failed(shell):
+    run(shell, WRONG)
+    assert "Stuck? hint(mean) shows hint 1 of 3." in run(shell, "check(total, mean)")[1]
+    run(shell, RIGHT.replace("return sum(numbers)", "return 0"))
+    assert "Stuck? hint(total) shows hint 1 of 3." in run(shell, "check(total, mean)")[1]
+    assert "Hint 1 of 3" in run(shell, "hint(total)")[1]
+
+
 def records_shown(shell, cell):
     """What the outputs of a cell carry besides what they show."""
     with capture_output() as captured:
