@@ -1,8 +1,8 @@
 """GPT-2's GELU for training on a CPU: one node of the graph, built on exp instead of tanh.
 
 As ``tanh(u) = 2 sigmoid(2 u) - 1``, the approximation ``x (1 + tanh(u)) / 2`` is ``x sigmoid(2 u)``. Torch's kernel
-computes the tanh, in the forward pass and again in the backward pass, and on the CPUs tried here that takes several
-times as long as a sigmoid and a few multiplications.
+computes the tanh, in the forward pass and again in the backward pass. Here the sigmoid is computed once and kept, which
+costs one more tensor of the size of x until the backward pass, and saves a third of the time of both on a CPU tried.
 """
 
 import math
@@ -25,33 +25,37 @@ def gelu_tanh(x: Tensor) -> Tensor:
     tensor([-0.1588,  0.0000,  0.8412])
     """
     if x.device.type == "cpu" and x.dtype in (torch.float32, torch.float64):
-        return _GeluFunction.apply(x)
+        return _GeluFunction.apply(x)[0]
     return F.gelu(x, approximate="tanh")
 
 
 class _GeluFunction(torch.autograd.Function):
-    generate_vmap_rule = True
+    # `out=` below writes into a tensor that is done with: to get fresh memory would cost as much as the operation.
 
     @staticmethod
-    def forward(x: Tensor) -> Tensor:
-        return _sigmoid(x, x * x).mul_(x)
+    def forward(x: Tensor) -> tuple[Tensor, Tensor]:
+        square = x * x
+        s = torch.add(square.new_tensor(LINEAR), square, alpha=CUBIC).mul_(x).sigmoid_()
+        return torch.mul(x, s, out=square), s
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Tensor], output: Tensor) -> None:
-        ctx.save_for_backward(*inputs)
+    def setup_context(ctx: Any, inputs: tuple[Tensor], output: tuple[Tensor, Tensor]) -> None:
+        ctx.mark_non_differentiable(output[1])
+        ctx.set_materialize_grads(False)  # s has no gradient, not one of zeros
+        ctx.save_for_backward(inputs[0], output[1])
 
     @staticmethod
-    def backward(ctx: Any, grad_out: Tensor) -> Tensor:
-        (x,) = ctx.saved_tensors
+    def backward(ctx: Any, grad_out: Tensor | None, _: None) -> Tensor | None:
+        if grad_out is None:
+            return None
+        x, s = ctx.saved_tensors
         if torch.is_grad_enabled():  # somebody wants second derivatives: torch knows them
             return torch.ops.aten.gelu_backward(grad_out, x, approximate="tanh")
         # With s = sigmoid(2 u): (x s)' = s + x s (1 - s) (2 u)' = s (1 + t - t s), where t = x (2 u)'.
-        square = x * x
-        s = _sigmoid(x, square)
-        t = square.mul_(3 * CUBIC).add_(LINEAR).mul_(x)
+        t = (x * x).mul_(3 * CUBIC).add_(LINEAR).mul_(x)
         t.addcmul_(t, s, value=-1)
-        return s.addcmul_(s, t).mul_(grad_out)
+        return torch.addcmul(s, s, t, out=t).mul_(grad_out)
 
-
-def _sigmoid(x: Tensor, square: Tensor) -> Tensor:
-    return torch.add(square.new_tensor(LINEAR), square, alpha=CUBIC).mul_(x).sigmoid_()
+    @staticmethod
+    def vmap(info: Any, in_dims: tuple[int], x: Tensor) -> tuple[tuple[Tensor, Tensor], tuple[int, int]]:
+        return _GeluFunction.apply(x), (in_dims[0], in_dims[0])  # element by element: one dimension more is no matter

@@ -49,12 +49,19 @@ def test_gradients_for_each_example():
     x = torch.randn(5, 3, generator=torch.Generator().manual_seed(0))
     got = torch.func.vmap(torch.func.grad(lambda row: gelu_tanh(row).sum()))(x)
     torch.testing.assert_close(got, torch.func.vmap(torch.func.grad(lambda row: theirs(row).sum()))(x))
+    assert torch.equal(torch.func.vmap(gelu_tanh, in_dims=1, out_dims=1)(x), gelu_tanh(x))
 
 
-def test_the_input_is_all_that_is_kept_and_it_stays_as_it_is():
+def test_the_input_and_its_sigmoid_are_all_that_is_kept_and_stay_as_they_are():
     x = torch.randn(4, requires_grad=True)
     before, kept = x.detach().clone(), []
     with torch.autograd.graph.saved_tensors_hooks(lambda t: kept.append(t) or t, lambda t: t):
         y = gelu_tanh(x)
-    y.sum().backward()
-    assert len(kept) == 1 and kept[0].data_ptr() == x.data_ptr() and torch.equal(x, before)
+    assert len(kept) == 2 and kept[0].data_ptr() == x.data_ptr()
+    sigmoid = kept[1].clone()
+    for _ in range(2):
+        (grad,) = torch.autograd.grad(y.sum(), x, retain_graph=True)
+        assert torch.equal(x, before) and torch.equal(kept[1], sigmoid)
+        torch.testing.assert_close(grad, torch.autograd.grad(theirs(x).sum(), x)[0])
+    with torch.no_grad():
+        assert torch.equal(gelu_tanh(x), y)
