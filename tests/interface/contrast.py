@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from playwright.sync_api import Locator, Page
 
 ENOUGH = 4.5  # contrast of normal text, WCAG 2.2, criterion 1.4.3
+OUTPUTS = '[data-mime-type="text/html"], .jupyter-widgets:not(.jupyter-widgets *)'  # each widget with all its parts
 
 # Walks over all text inside an element. What is behind a text is the stack of its ancestors' backgrounds; an opacity
 # below 1 mixes an element with what is behind it.
@@ -64,7 +65,8 @@ def contrasts(element: Locator) -> list[tuple[str, float]]:
 
 def everything_can_be_read(page: Page, at_least: int = 100) -> None:
     """No text in the outputs and widgets of a notebook is too faint, and there are at least so many texts."""
-    outputs = page.locator('[data-mime-type="text/html"], .jupyter-widgets-view')
+    outputs = page.locator(OUTPUTS)
     texts = [pair for index in range(outputs.count()) for pair in contrasts(outputs.nth(index))]
-    assert len(texts) > at_least
-    assert not [pair for pair in texts if pair[1] < ENOUGH]
+    assert len(texts) > at_least, f"only {len(texts)} texts"
+    faint = [pair for pair in texts if pair[1] < ENOUGH]
+    assert not faint, faint
