@@ -1964,7 +1964,7 @@ texts are is the **Jaccard similarity** of their sets:
 
 $$J(A, B) = \frac{|A \cap B|}{|A \cup B|}$$
 
-A million documents make half a billion of thousands of pairs, so nobody compares them all. Two ideas help.
+A million documents make 500 billion pairs, so nobody compares them all. Two ideas help.
 
 **MinHash.** Give every possible shingle a random number. The smallest number in A and the smallest in B are the same
 exactly if the smallest of *both together* lies in both sets. Every shingle has the same chance to be that one. So the
@@ -2029,7 +2029,7 @@ def coefficients(num_perm: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     return pairs[:, 0], pairs[:, 1]
 
 
-def exact_dedup(docs: list, seen: set | None = None) -> list:
+def exact_dedup(docs: list[Document], seen: set | None = None) -> list[Document]:
     """Return the documents without copies: the first of each stays, whole and in its order.
 
     A document has a text and a licence. Two texts are the same if they are equal after every run of white space has
@@ -2068,7 +2068,7 @@ def shingles(text: str, k: int = 5) -> set[str]:
     ### END SOLUTION
 
 
-def minhash(doc: str, k: int = 5, num_perm: int = 128, seed: int = 0) -> np.ndarray:
+def minhash(text: str, k: int = 5, num_perm: int = 128, seed: int = 0) -> np.ndarray:
     """Return the signature of a text, an array of dtype uint32 [num_perm].
 
     With a, b = coefficients(num_perm, seed) and x = stable_hash(shingle), hash function i gives the upper 32 bits of
@@ -2080,7 +2080,7 @@ def minhash(doc: str, k: int = 5, num_perm: int = 128, seed: int = 0) -> np.ndar
     ((128,), True)
     """
     ### BEGIN SOLUTION
-    x = np.array([stable_hash(shingle) for shingle in shingles(doc, k)], dtype=np.uint64)
+    x = np.array([stable_hash(shingle) for shingle in shingles(text, k)], dtype=np.uint64)
     if not len(x):
         return np.full(num_perm, 2**32 - 1, dtype=np.uint32)
     a, b = coefficients(num_perm, seed)
@@ -2112,42 +2112,43 @@ def lsh_candidates(sigs: np.ndarray, bands: int) -> set[tuple[int, int]]:
     ### END SOLUTION
 
 
-def duplicate_clusters(docs: list[str], pairs: set, threshold: float = 0.8, k: int = 5) -> list[list[int]]:
-    """Return the clusters of two or more near-duplicates: numbers of texts in rising order, clusters by their first.
+def duplicate_clusters(texts: list[str], pairs: set, threshold: float = 0.8, k: int = 5) -> list[list[int]]:
+    """Return the clusters of two or more near-duplicates: places in `texts` in rising order, clusters by their first.
 
     A candidate pair counts if the Jaccard similarity of the two sets of shingles is at least threshold. Pairs that are
     connected, by a chain of any length, make one cluster. Only pairs in `pairs` are compared.
 
-    >>> docs = ["a b c d", "A b c d!", "x y z", "a, b: c d"]
-    >>> duplicate_clusters(docs, {(0, 1), (1, 3), (0, 2)}, k=2)
+    >>> heap = ["a b c d", "A b c d!", "x y z", "a, b: c d"]
+    >>> duplicate_clusters(heap, {(0, 1), (1, 3), (0, 2)}, k=2)
     [[0, 1, 3]]
     """
     ### BEGIN SOLUTION
-    parent = list(range(len(docs)))
+    parent = list(range(len(texts)))
 
     def top(i: int) -> int:
         while parent[i] != i:
             i = parent[i]
         return i
 
-    sets = {i: shingles(docs[i], k) for pair in pairs for i in pair}
+    sets = {i: shingles(texts[i], k) for pair in pairs for i in pair}
     for i, j in pairs:
         both = len(sets[i] | sets[j])
         if not both or len(sets[i] & sets[j]) / both >= threshold:
             low, high = sorted((top(i), top(j)))
             parent[high] = low
     clusters: dict[int, list[int]] = {}
-    for i in range(len(docs)):
+    for i in range(len(texts)):
         clusters.setdefault(top(i), []).append(i)
     return [members for members in clusters.values() if len(members) > 1]
     ### END SOLUTION
 
 
-def quality_filter(docs: list, scorer, q: float, reference: list | None = None) -> list:
+def quality_filter(docs: list[Document], scorer, q: float, reference: list[Document] | None = None) -> list[Document]:
     """Return the documents whose score is not below a threshold, in their order.
 
-    scorer(text) gives a number, the higher the better. The threshold is the q-quantile of the scores of the documents
-    in `reference`, or of docs where that is None: np.quantile(scores, q, method="inverted_cdf"), one of the scores.
+    scorer(text) gives a number for a text (not for a document), the higher the better. The threshold is the q-quantile
+    of the scores of the documents in `reference`, or of docs where that is None: np.quantile(scores, q,
+    method="inverted_cdf"), one of the scores.
 
     >>> [doc.text for doc in quality_filter([Document("a"), Document("long"), Document("longest")], len, 0.5)]
     ['long', 'longest']
@@ -2162,12 +2163,16 @@ def quality_filter(docs: list, scorer, q: float, reference: list | None = None) 
 def redact_pii(text: str) -> str:
     """Replace personal data by <EMAIL>, <IP_ADDRESS> and <PHONE>; all else stays as it is.
 
-    - An e-mail address: letters, digits and . _ % + - before the @; behind it parts with dots between them, the last of
-      two letters or more. An opening bracket ( or [ right behind it means that it is Python's matrix product.
-    - An IP address: four whole numbers with dots between them, not part of a longer word or row of numbers. It must be
-      valid and public (ipaddress.ip_address(...).is_global), and the word "version" does not stand right before it.
-    - A telephone number: a plus and 8 to 15 digits, single spaces or hyphens between them. It does not follow a letter
-      or digit, and no digit follows it, nor a point and a digit. (No pattern here ends in a full stop; keep it.)
+    A find is whole, or nothing is replaced: no letter, digit or _ stands right before it, none right behind it, and no
+    dot with one of them after it. (A full stop may follow, and stays.) Letters are a to z and A to Z.
+
+    - An e-mail address: letters, digits and . _ % + - before the @, the first of them a letter or digit; behind it
+      parts of letters, digits and - with dots between them, the last part of two letters or more. An opening bracket
+      ( or [ right behind it means that it is Python's matrix product, and it stays.
+    - An IP address: four numbers with dots between them, no dot before them, valid and public
+      (ipaddress.ip_address(...).is_global). Where "version" or "version:" stands before it, it stays.
+    - A telephone number: a plus and 8 to 15 digits, with nothing, one space or one hyphen between two of them. Longer
+      rows of digits stay, and so does +1 (415) 555 0100, which is written in another way.
 
     >>> redact_pii("Ask ada@example.org at 8.8.8.8, not x@w.mean(0) at 127.0.0.1; or call +44 20 7946 0958!")
     'Ask <EMAIL> at <IP_ADDRESS>, not x@w.mean(0) at 127.0.0.1; or call <PHONE>!'
@@ -2175,16 +2180,17 @@ def redact_pii(text: str) -> str:
 
     ### BEGIN SOLUTION
     def address(match: re.Match) -> str:
-        before = match.string[: match.start()].lower().rstrip()
+        before = match.string[: match.start()].lower().rstrip(": ")
         try:
             public = ipaddress.ip_address(match[0]).is_global
         except ValueError:
             public = False
         return "<IP_ADDRESS>" if public and not before.endswith("version") else match[0]
 
-    text = re.sub(r"[A-Za-z0-9][\w.%+-]*@(?:[A-Za-z0-9-]+\.)+[A-Za-z]{2,}(?![\w(\[])", "<EMAIL>", text)
-    text = re.sub(r"(?<![\w.])\d{1,3}(?:\.\d{1,3}){3}(?!\w|\.\d)", address, text)
-    return re.sub(r"(?<![\w+])\+\d(?:[ -]?\d){7,14}(?!\.?\d)", "<PHONE>", text)
+    email = r"(?<!\w)[A-Za-z0-9][A-Za-z0-9._%+-]*@(?:[A-Za-z0-9-]+\.)+[A-Za-z]{2,}(?!\.?\w|[(\[])"
+    text = re.sub(email, "<EMAIL>", text)
+    text = re.sub(r"(?<![\w.])\d{1,3}(?:\.\d{1,3}){3}(?!\.?\w)", address, text)
+    return re.sub(r"(?<!\w)\+\d(?:[ -]?\d){7,14}(?!\.?\w|[ -]\d)", "<PHONE>", text)
     ### END SOLUTION
 
 
@@ -2259,11 +2265,11 @@ than half. Who asks a library for "threshold 0.8" should know which of the two c
 
 # %% [markdown]
 r"""
-**Experiment: clean, dirty, repeated.** Some hundred docstrings from the standard library are our good texts. We spoil
-the heap: half of them get three noisy copies each, others an exact copy, some mention a person, and three times as many
-characters are junk (menus, base64, lists of numbers). Then your pipeline cleans the heap, and three equal models read
-*equally many* characters: from the clean corpus, from the dirty heap, and from a fortieth of the clean corpus over and
-over. All are tested on docstrings of other files.
+**Experiment: clean, dirty, repeated.** Some five hundred docstrings from the standard library are our good texts. We
+spoil the heap: half of them get three noisy copies each, others an exact copy, some mention a person, and three times
+as many characters are junk (menus, base64, lists of numbers). Then your pipeline cleans the heap, and three equal
+models read *equally many* characters: from the clean corpus, from the dirty heap, and from a fortieth of the clean
+corpus over and over. All are tested on docstrings of other files.
 
 <details><summary><b>Predict:</b> order the three by their loss on new docstrings.</summary>
 
@@ -2415,12 +2421,16 @@ Whoever filters by likeness to a reference gets more of the same.
 On the right, clean text is ahead. We tried three seeds, with other files held out each time: it beat the repeated piece
 in all of them, by 0.1 to 0.2 nats, and the heap by 0.2 in two; in one they were level. So much for one picture at the
 quick size. The two rivals lose for different reasons. In the heap most of what is read is junk, and teaches nothing.
-The piece that is read some sixty times has a *training* loss below that of the clean corpus: it is being learned by
-heart. Larger models and longer runs learn more by heart: see *Deduplicating Training Data Makes Language Models Better*
-(Lee et al., 2022).
+The piece that is read some sixty times is being learned by heart. Larger models and longer runs learn more by heart:
+see *Deduplicating Training Data Makes Language Models Better* (Lee et al., 2022).
 
-And the addresses? All that we planted are gone. They had the simplest form that there is. Recall on planted data says
-little about real data, where people write "ada at example dot org".
+Look at the line of *training* losses, too: both rivals are below the clean corpus. The repeated piece, because the
+model knows it by heart; the heap, because much junk is easy to predict ("Home | Login | Cart"). A training loss says
+how predictable the text is that was read. It compares nothing across corpora.
+
+And the addresses? None of those that we planted can be read any more. But look at the numbers: most went with documents
+that were thrown out for another reason, and the redaction caught the rest. They had the simplest form that there is.
+Recall on planted data says little about real data, where people write "ada at example dot org".
 """
 
 # %% [markdown]

@@ -35,7 +35,7 @@ _PHONE = re.compile(
     r"(?<![\w.+-])"
     r"(?:\+[1-9]\d{0,2}(?:[ .-]?(?:\d{1,4}|\(\d{1,4}\))){1,4}[ .-]?\d{2,4}"  # +44 20 7946 0958, +44 (0)20 7946 0958
     r"|(?:\(\d{3}\) ?|\d{3}-)\d{3}-\d{4})"  # (555) 010-9999, as in North America
-    r"(?![\w(]|[.-]\d)"
+    r"(?![\w(]|[.-]\d| \d+\.\d+(?![\d.]))"  # nor the beginning of a row of digits that ends in a decimal number
 )
 _FORMULA = re.compile(r"(?:[\w)\]]|[=*/^%+<>] ?)\($")  # the bracket of a call or of a calculation, not of a sentence
 _LOOK_BACK = 16  # characters in which "version" may stand

@@ -168,6 +168,11 @@ def whole_numbers_in_a_row(text: str) -> str:
         (1, "minhash", by_builtin_hash, "salted_hash"),
         (1, "duplicate_clusters", lambda d, pairs, t=0.8, k=5: pretraining.duplicate_clusters(
             ["x"] * len(d), pairs, t, k), "not_verified"),
+        (1, "minhash", lambda d, k=5, n=128, seed=0: pretraining.minhash(d, num_perm=n, seed=seed), "always_five"),
+        (1, "quality_filter", lambda d, score, q, r=None: [
+            x for x in d if score(x.text) >= np.quantile([score(y.text) for y in r or d], q)], "between_scores"),
+        (1, "redact_pii", lambda text: data_parts.redacted(
+            text, phone=r"(?<!\w)\+\d(?:[ -]?\d){7,14}(?![\d.])"), "none_before_a_full_stop"),
         (2, "document_mask", lambda ids, eos: torch.ones(len(ids), len(ids)).tril().bool(), "only_causal"),
         (2, "document_positions", lambda ids, eos: torch.arange(len(ids)), "never_reset"),
     ],
@@ -194,6 +199,36 @@ def test_a_salted_hash_is_named_whatever_the_salt() -> None:
 
         report = run(EXERCISES[1], EXERCISES[1].solution(minhash=salted), 1)
         assert report.first_problem.mistake == "salted_hash"
+
+
+def test_shingles_are_blamed_for_what_follows_from_them() -> None:
+    """With a run too few, signatures and clusters are wrong as well: no other mistake may be named for them."""
+
+    def shingles(text, k=5):
+        words = "".join(c if c.isalnum() else " " for c in text.lower()).split()
+        return {" ".join(words[i : i + k]) for i in range(max(1, len(words) - k))} if words else set()
+
+    def minhash(text, k=5, num_perm=128, seed=0):
+        return data_parts.signature(shingles(text, k), num_perm, seed)
+
+    def duplicate_clusters(texts, pairs, threshold=0.8, k=5):
+        sets = [shingles(text, k) for text in texts]
+        good = {(i, j) for i, j in pairs if len(sets[i] & sets[j]) >= threshold * len(sets[i] | sets[j])}
+        return pretraining.duplicate_clusters(["same"] * len(texts), good, threshold, k)
+
+    own = {"shingles": shingles, "minhash": minhash, "duplicate_clusters": duplicate_clusters}
+    failed = failures(run(EXERCISES[1], EXERCISES[1].solution(**own), 1, EXERCISES[1].public_checks))
+    assert [result.mistake for result in failed] == ["last_run_missing", "", ""]
+    assert all("mend them first" in result.message for result in failed[1:])
+
+
+def test_a_scorer_is_not_asked_about_documents() -> None:
+    def filtered(docs, scorer, q, reference=None):
+        scores = [scorer(doc) for doc in (docs if reference is None else reference)]
+        return [doc for doc in docs if scorer(doc) >= np.quantile(scores, q, method="inverted_cdf")]
+
+    problem = run(EXERCISES[1], EXERCISES[1].solution(quality_filter=filtered), 1).first_problem
+    assert problem.mistake == "scores_documents" and "the scorer takes a text" in problem.message
 
 
 def test_a_guard_crosses_as_functions() -> None:

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from autograder.alike import same
 from autograder.compare import fail, true
 from autograder.rng import Rng
 from autograder.student import Student, type_name
@@ -48,6 +49,18 @@ def runs(text: str, k: int) -> set[str]:
     if 0 < len(words) < k:
         return {" ".join(words)}
     return {" ".join(words[i + j] for j in range(k)) for i in range(len(words) - k + 1)}
+
+
+def blame_shingles(student: Student, texts: Sequence[str], k: int) -> None:
+    """Fail if the student's own shingles of these texts are wrong: what is built on them cannot be judged then."""
+    for text in texts:
+        with student.off_the_record():
+            wrong = not same(student.shingles(text, k), runs(text, k))
+        student.conclude("wrong shingles" if wrong else "right shingles")
+        true(
+            not wrong,
+            f"your shingles of {text!r} with k = {k} are wrong, and all else is built on them; mend them first",
+        )
 
 
 def similarity(a: str, b: str, k: int) -> Fraction:
@@ -96,6 +109,7 @@ def wrong_signatures(text: str, k: int, count: int, seed: int) -> dict[str, np.n
         "lower bits": signature(runs(text, k), count, seed, shift=0),
         "always one seed": signature(runs(text, k), count, 0),
         "words": signature(runs(text, 1), count, seed),
+        "five words": signature(runs(text, 5), count, seed),
         "one function": bottom(runs(text, k), count, seed),
     }
 
@@ -111,6 +125,7 @@ def signature_of(student: Student, text: str, k: int, count: int, seed: int) -> 
     if np.array_equal(got, signature(runs(text, k), count, seed)):
         student.conclude("right")
         return got
+    blame_shingles(student, [text], k)
     known = wrong_signatures(text, k, count, seed)
     student.conclude(next((kind for kind, numbers in known.items() if np.array_equal(got, numbers)), "other numbers"))
     return got
@@ -184,9 +199,9 @@ def quantile(scores: Sequence[float], q: float) -> float:
     return next(s for s in sorted(scores) if sum(x <= s for x in scores) >= q * len(scores))
 
 
-EMAIL = r"[A-Za-z0-9][A-Za-z0-9._%+-]*@(?:[A-Za-z0-9-]+\.)+[A-Za-z]{2,}(?![\w(\[])"
-IPV4 = r"(?<![\w.])\d{1,3}(?:\.\d{1,3}){3}(?![\w]|\.\d)"
-PHONE = r"(?<![\w+])\+\d(?:[ -]?\d){7,14}(?!\.?\d)"
+EMAIL = r"(?<!\w)[A-Za-z0-9][A-Za-z0-9._%+-]*@(?:[A-Za-z0-9-]+\.)+[A-Za-z]{2,}(?!\.?\w|[(\[])"
+IPV4 = r"(?<![\w.])\d{1,3}(?:\.\d{1,3}){3}(?!\.?\w)"
+PHONE = r"(?<!\w)\+\d(?:[ -]?\d){7,14}(?!\.?\w|[ -]\d)"
 
 
 def redacted(

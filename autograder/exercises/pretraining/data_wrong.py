@@ -51,6 +51,11 @@ def punctuation_stays(text, k=5):
     return {" ".join(words[i : i + k]) for i in range(max(1, len(words) - k + 1))} if words else set()
 
 
+def ascii_only(text, k=5):
+    words = re.findall(r"[a-z0-9]+", text.lower())
+    return {" ".join(words[i : i + k]) for i in range(max(1, len(words) - k + 1))} if words else set()
+
+
 def capitals_stay(text, k=5):
     words = re.findall(r"[^\W_]+", text)
     return {" ".join(words[i : i + k]) for i in range(max(1, len(words) - k + 1))} if words else set()
@@ -90,6 +95,10 @@ def one_function(doc, k=5, num_perm=128, seed=0):
 
 def of_words(doc, k=5, num_perm=128, seed=0):
     return pretraining.minhash(doc, 1, num_perm, seed)
+
+
+def always_five(doc, k=5, num_perm=128, seed=0):
+    return pretraining.minhash(doc, 5, num_perm, seed)
 
 
 def always_one_seed(doc, k=5, num_perm=128, seed=0):
@@ -181,6 +190,16 @@ def q_as_threshold(docs, scorer, q, reference=None):
     return [doc for doc in docs if scorer(doc.text) >= q]
 
 
+def between_scores(docs, scorer, q, reference=None):
+    threshold = np.quantile([scorer(doc.text) for doc in reference or docs], q)
+    return [doc for doc in docs if scorer(doc.text) >= threshold]
+
+
+def scores_documents(docs, scorer, q, reference=None):
+    threshold = parts.quantile([scorer(doc) for doc in reference or docs], q)
+    return [doc for doc in docs if scorer(doc) >= threshold]
+
+
 def strictly_above(docs, scorer, q, reference=None):
     threshold = parts.quantile([scorer(doc.text) for doc in reference or docs], q)
     return [doc for doc in docs if scorer(doc.text) > threshold]
@@ -212,11 +231,23 @@ def matrix_products(text):
 
 
 def full_stop_swallowed(text):
-    return parts.redacted(text, email=r"[A-Za-z0-9._%+-]+@[A-Za-z0-9.-]+\.[A-Za-z]{2,}\.?(?![\w(\[])")
+    return parts.redacted(text, email=r"[A-Za-z0-9._%+-]+@[A-Za-z0-9.-]+\.[A-Za-z]{2,}\.?(?!\w|[(\[])")
+
+
+def parts_of_products(text):
+    return parts.redacted(text, email=r"[A-Za-z0-9._%+-]+@(?:[A-Za-z0-9-]+\.)+[A-Za-z]{2,}(?![\w(\[])")
 
 
 def any_long_number(text):
-    return parts.redacted(text, phone=r"(?<![\w.+])\+?\d(?:[ -]?\d){7,14}(?![\d.])")
+    return parts.redacted(text, phone=r"(?<![\w.+])\+?\d(?:[ -]?\d){7,14}(?!\.?\w|[ -]\d)")
+
+
+def none_before_a_full_stop(text):
+    return parts.redacted(text, phone=r"(?<![\w+])\+\d(?:[ -]?\d){7,14}(?![\d.])")
+
+
+def parts_of_numbers(text):
+    return parts.redacted(text, phone=r"(?<![\w+])\+\d(?:[ -]?\d){7,14}(?!\.?\d)")
 
 
 def signed_numbers(text):

@@ -168,14 +168,14 @@ class Minhash(public.Minhash):
 
         def redact_pii(text):
             pattern = (
-                r"(?P<EMAIL>[\w.%+-]+@(?:[\w-]+\.)+[a-zA-Z]{2,}(?![\w(\[]))"
-                r"|(?P<IP_ADDRESS>(?<![\w.])\d{1,3}(?:\.\d{1,3}){3}(?![\w]|\.\d))"
-                r"|(?P<PHONE>(?<![\w+])\+\d(?:[ -]?\d){7,14}(?!\.?\d))"
+                r"(?P<EMAIL>[\w.%+-]+@(?:[\w-]+\.)+[a-zA-Z]{2,}(?!\.?\w|[(\[]))"
+                r"|(?P<IP_ADDRESS>(?<![\w.])\d{1,3}(?:\.\d{1,3}){3}(?!\.?\w))"
+                r"|(?P<PHONE>(?<!\w)\+\d(?:[ -]?\d){7,14}(?!\.?\w|[ -]\d))"
             )
 
             def mark(match):
                 if match.lastgroup == "IP_ADDRESS":
-                    if text[: match.start()].lower().rstrip().endswith("version"):
+                    if text[: match.start()].lower().rstrip(": ").endswith("version"):
                         return match[0]
                     try:
                         if not ipaddress.ip_address(match[0]).is_global:
