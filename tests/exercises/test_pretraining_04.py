@@ -105,6 +105,50 @@ def test_the_reader_finds_what_was_hidden_and_what_is_wrong() -> None:
         assert mask is None and problem
 
 
+def spans_of(joints: Any = None, replace: Any = pretraining.replace_spans) -> Any:
+    """A student's span_corrupt, with joints drawn in a way of its own."""
+
+    def span_corrupt(ids, noise=0.15, mean_span=3.0, sentinel0=32099, g=None):
+        T = len(ids)
+        h = min(max(round(noise * T), 1), T - 1)
+        s = min(max(round(h / mean_span), 1), h, T - h + 1)
+        cuts = sorted(joints(h, s, g)) if joints and h > 1 else sorted((torch.randperm(h - 1)[: s - 1] + 1).tolist())
+        lengths = [b - a for a, b in zip([0, *cuts], [*cuts, h], strict=True)]
+        return replace(ids, spans_parts.laid_out(T, lengths, g), sentinel0)
+
+    return span_corrupt
+
+
+def counting_up(ids, hidden, sentinel0):
+    """Right but for the end: the last sentinel is one higher than that of the last span."""
+    inputs, targets = pretraining.replace_spans(ids, hidden, sentinel0)
+    return inputs, torch.cat([targets[:-1], targets[-1:] * 0 + sentinel0 + 1])
+
+
+def test_an_empty_span_is_not_called_two_that_touch() -> None:
+    repeated = spans_of(lambda h, s, g: torch.randint(1, h, (s - 1,), generator=g).tolist())
+    result = first_failure(EXERCISES[1], EXERCISES[1].solution(span_corrupt=repeated), 1)
+    assert result.check == "hides_as_much_as_asked" and result.mistake_text.startswith("makes fewer spans than asked")
+    assert "one is empty" in result.mistake_text
+    # The call that is shown is one of those that the message is about.
+    said = result.message.split(" tokens")[0].removeprefix("of ")
+    assert result.called.startswith(f"span_corrupt(tensor of shape ({said},)")
+
+
+def test_sentinels_that_count_up_are_not_called_doubled() -> None:
+    failed = failures(run(EXERCISES[1], EXERCISES[1].solution(span_corrupt=spans_of(replace=counting_up)), 1))
+    assert failed and all("count up" in result.message for result in failed if not result.hidden)
+    assert all(result.mistake == "counts_up_here" for result in failed if not result.hidden)
+
+
+def test_spans_rounded_down_are_not_called_equally_long() -> None:
+    code = EXERCISES[1].solution(span_corrupt=spans_parts.by_mask(spans_parts.right_mask, of_spans=int))
+    results = {result.check: result for result in failures(run(EXERCISES[1], code, 1))}
+    assert {"hides_as_much_as_asked", "spans_lie_anywhere"} <= results.keys()
+    assert all("same length" not in result.message + result.mistake_text for result in results.values())
+    assert not results["spans_lie_anywhere"].called  # it speaks of all 40 draws
+
+
 # Exercise 6
 
 

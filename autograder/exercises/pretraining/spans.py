@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 
-from autograder.compare import fail
+from autograder.compare import SEVERAL_CALLS, fail
 from autograder.exercise import Exercise, check, mistake
 from autograder.exercises.pretraining.spans_parts import (
     SENTINEL0,
     by_mask,
+    counted_up,
     cut,
     drawn_text,
     expect_texts,
     fingerprint,
+    laid_out,
     one_mask,
     places,
     replaced,
+    right_mask,
     survey,
 )
 from autograder.rng import Rng
@@ -41,7 +46,7 @@ class SpanCorrupt(Exercise):
         "there, what into the targets? And how does a reader of the targets know that the last span is over?",
         "replace_spans: a loop with two lists. A hidden token whose left neighbour is not hidden begins a span: the "
         "next sentinel goes into both lists. span_corrupt: cut the hidden tokens into spans at random joints, then "
-        "choose for each span another of the kept + 1 places before, between and behind the kept tokens.",
+        "choose a different place for each span: one of the kept + 1 before, between and behind the kept tokens.",
         "cuts = sorted(torch.randperm(hidden - 1, generator=g)[: spans - 1] + 1) are the ends of all spans but the "
         "last; lengths are the differences of 0, cuts, hidden. gaps = sorted(torch.randperm(kept + 1, generator=g)"
         "[:spans]). Then for place in range(kept + 1): if it is the next gap, append the next length times True; "
@@ -68,17 +73,16 @@ class SpanCorrupt(Exercise):
         points=2, hint="round(noise T) tokens in round(hidden / mean_span) spans, and a kept token between two spans."
     )
     def hides_as_much_as_asked(self, student: Student, rng: Rng) -> None:
-        found = survey(student, rng, 100, 0.3, 3.0)
-        found += survey(student, rng, 64, 0.5, 2.0)
-        found += survey(student, rng, 80, 0.15, 6.0)
-        for message in found:
-            fail(message)
+        # 512 * 0.15 is 76.8 tokens, in 25.7 spans; 88 * 0.15 is 13.2 tokens, in 2.2 spans.
+        for cases in ((100, 0.3, 3.0), (64, 0.5, 2.0)), ((512, 0.15, 3.0, 5),), ((88, 0.15, 6.0, 5),):
+            for message, call in [finding for case in cases for finding in survey(student, rng, *case)]:
+                fail(message, call)
 
     @check(hint="A span may lie anywhere and be longer or shorter than the mean; on average it has mean_span tokens.")
     def spans_lie_anywhere(self, student: Student, rng: Rng) -> None:
         fingerprint(student, rng)
-        for message in places(student, rng):
-            fail(message)
+        for message, call in places(student, rng):
+            fail(message, call)
 
     @check(hint="All random numbers come from g: the same seed gives the same gaps, another seed gives others.")
     def every_call_draws_anew_and_from_g(self, student: Student, rng: Rng) -> None:
@@ -89,11 +93,13 @@ class SpanCorrupt(Exercise):
         unseeded = [one_mask(student, ids, 0.5, 3.0) for _ in range(2)]
         student.conclude(f"same {one == same}, other {one == other}, none {unseeded[0] == unseeded[1]}")
         if one != same:
-            fail("two generators with the same seed hid different tokens; draw all random numbers from g")
+            fail(
+                "two generators with the same seed hid different tokens; draw all random numbers from g", SEVERAL_CALLS
+            )
         if one == other:
-            fail("two generators with different seeds hid the same tokens")
+            fail("two generators with different seeds hid the same tokens", SEVERAL_CALLS)
         if unseeded[0] == unseeded[1]:
-            fail("without g, two calls hid the same tokens; each epoch needs gaps of its own")
+            fail("without g, two calls hid the same tokens; each epoch needs gaps of its own", SEVERAL_CALLS)
 
     @mistake("gives every hidden token a sentinel of its own; a whole span shares one", of="replace_spans")
     def a_sentinel_for_each_token(ids, hidden, sentinel0):
@@ -125,11 +131,12 @@ class SpanCorrupt(Exercise):
         marks = set(range(sentinel0 - len(ids) - 1, sentinel0 + 1))
         return tensors(ids, *([sentinel0 if t in marks else t for t in text] for text in texts))
 
-    @mistake("counts the sentinels up; they go down from sentinel0, the end of the vocabulary", of="replace_spans")
-    def counts_up(ids, hidden, sentinel0):
-        texts = replaced(ids.tolist(), hidden.tolist(), sentinel0)
-        marks = set(range(sentinel0 - len(ids) - 1, sentinel0 + 1))
-        return tensors(ids, *([2 * sentinel0 - t if t in marks else t for t in text] for text in texts))
+    counts_up = mistake(
+        "counts the sentinels up; they go down from sentinel0, the end of the vocabulary", of="replace_spans"
+    )(counted_up)
+    counts_up_here = mistake("counts the sentinels up; they go down from sentinel0, the end of the vocabulary")(
+        by_mask(right_mask, replace=counted_up)
+    )
 
     @mistake("leaves the gaps unmarked in the inputs; a sentinel stands for each", of="replace_spans")
     def gaps_unmarked(ids, hidden, sentinel0):
@@ -186,7 +193,9 @@ class SpanCorrupt(Exercise):
             mask[start : start + length] = True
         return mask
 
-    @mistake("lets spans touch; two that touch are one, so there must be a kept token between them")
+    @mistake(
+        "makes fewer spans than asked: two lie side by side, or one is empty. Are all places different, and all joints?"
+    )
     @by_mask
     def touching(T, hidden, spans, g):
         lengths = cut(hidden, spans, g)
@@ -204,16 +213,23 @@ class SpanCorrupt(Exercise):
         start = int(torch.randint(T - hidden + 1, (), generator=g))
         return (torch.arange(T) >= start) & (torch.arange(T) < start + hidden)
 
+    tokens_rounded_down = mistake(
+        "cuts off what stands behind the point of noise * T; round goes to the nearest whole number"
+    )(by_mask(right_mask, of_tokens=int))
+    tokens_rounded_up = mistake("rounds noise * T up; round goes to the nearest whole number")(
+        by_mask(right_mask, of_tokens=math.ceil)
+    )
+    spans_rounded_down = mistake(
+        "cuts off what stands behind the point of hidden / mean_span; round goes to the nearest whole number"
+    )(by_mask(right_mask, of_spans=int))
+    spans_rounded_up = mistake("rounds hidden / mean_span up; round goes to the nearest whole number")(
+        by_mask(right_mask, of_spans=math.ceil)
+    )
+
     @mistake("cuts all spans to the same length; mean_span is the mean, and single spans are shorter or longer")
     @by_mask
     def equal_lengths(T, hidden, spans, g):
-        lengths = [hidden // spans + (k < hidden % spans) for k in range(spans)]
-        starts = sorted(torch.randperm(T - hidden + 1, generator=g)[:spans].tolist())
-        mask = torch.zeros(T, dtype=torch.bool)
-        for k, start in enumerate(starts):
-            begin = start + sum(lengths[:k])
-            mask[begin : begin + lengths[k]] = True
-        return mask
+        return laid_out(T, [hidden // spans + (k < hidden % spans) for k in range(spans)], g)
 
     @mistake("always begins with a token that stays; the first token may be hidden like any other")
     @by_mask

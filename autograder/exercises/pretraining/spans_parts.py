@@ -7,9 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from autograder.compare import fail
+from autograder.compare import SEVERAL_CALLS, fail
 from autograder.rng import Rng
-from autograder.student import Student, type_name
+from autograder.student import Event, Student, type_name
 from course_lib import pretraining
 
 SENTINEL0 = 9999  # far above all tokens of the drawn texts
@@ -64,6 +64,8 @@ def drawn_text(rng: Rng, T: int) -> Tensor:
 def find_hidden(ids: list[int], inputs: list[int], targets: list[int]) -> tuple[list[bool] | None, str]:
     """Which tokens were cut out, or what keeps the two texts from being put together."""
     spans: dict[int, list[int]] = {}
+    if max((*inputs, *targets), default=0) > SENTINEL0:
+        return None, "the sentinels count up; they go down from sentinel0"
     for token in targets:
         if token > 1000:
             if token in spans:
@@ -85,12 +87,14 @@ def find_hidden(ids: list[int], inputs: list[int], targets: list[int]) -> tuple[
     return [hide for _, hide in text], ""
 
 
-def draw_masks(student: Student, rng: Rng, ids: Tensor, noise: float, mean_span: float, draws: int) -> list[list[bool]]:
-    """Let the student corrupt a text several times; return what was hidden each time."""
+def draw_masks(
+    student: Student, rng: Rng, ids: Tensor, noise: float, mean_span: float, draws: int
+) -> list[tuple[list[bool], Event]]:
+    """Let the student corrupt a text several times; return what was hidden each time, and by which call."""
     masks = []
     for _ in range(draws):
         g = torch.Generator().manual_seed(rng.getrandbits(32))
-        masks.append(one_mask(student, ids, noise, mean_span, g=g))
+        masks.append((one_mask(student, ids, noise, mean_span, g=g), student.trace[-1]))
     return masks
 
 
@@ -120,37 +124,43 @@ def amount(counts: list[int], want: int) -> str:
     return "varies" if low and high else "too few" if low else "too many" if high else "right"
 
 
-def survey(student: Student, rng: Rng, T: int, noise: float, mean_span: float, draws: int = 14) -> list[str]:
-    """Draw and count: messages about what is wrong; their kinds go on record."""
-    masks = draw_masks(student, rng, drawn_text(rng, T), noise, mean_span, draws)
+def survey(
+    student: Student, rng: Rng, T: int, noise: float, mean_span: float, draws: int = 14
+) -> list[tuple[str, Event]]:
+    """Draw and count: messages about what is wrong, each with a call; their kinds go on record."""
+    drawn = draw_masks(student, rng, drawn_text(rng, T), noise, mean_span, draws)
     hidden = min(max(round(noise * T), 1), T - 1)
     spans = min(max(round(hidden / mean_span), 1), hidden, T - hidden + 1)
-    counts, runs = [sum(mask) for mask in masks], [len(lengths(mask)) for mask in masks]
+    counts, runs = [sum(mask) for mask, _ in drawn], [len(lengths(mask)) for mask, _ in drawn]
     always_one = ", always one" if spans > 1 == max(runs) else ""  # by chance it happens in a draw, but not in all
     student.conclude(f"tokens {amount(counts, hidden)}, spans {amount(runs, spans)}{always_one}")
     what = f"of {T} tokens, with noise {noise} and mean_span {mean_span},"
     messages = []
     for name, found, want in (("hidden tokens", counts, hidden), ("spans", runs, spans)):
-        wrong = [count for count in found if count != want]
+        wrong = [(count, call) for count, (_, call) in zip(found, drawn, strict=True) if count != want]
         if wrong:
-            messages.append(f"{what} there were {wrong[0]} {name} in {len(wrong)} of {draws} draws, expected {want}")
+            count, call = wrong[0]
+            said = f"{what} there were {count} {name} in {len(wrong)} of {draws} draws, expected {want}"
+            messages.append((said, call))
     return messages
 
 
-def places(student: Student, rng: Rng, draws: int = 40) -> list[str]:
+def places(student: Student, rng: Rng, draws: int = 40) -> list[tuple[str, Event]]:
     """Where the spans lie: of 6 tokens 3 are hidden in 2 spans, which can be done in 12 ways."""
-    masks = draw_masks(student, rng, drawn_text(rng, 6), 0.5, 1.6, draws)
-    messages = []
+    masks = [mask for mask, _ in draw_masks(student, rng, drawn_text(rng, 6), 0.5, 1.6, draws)]
+    findings = []
+    if any(len(lengths(mask)) != 2 for mask in masks):  # first of all: who makes one span only cannot vary its length
+        findings.append("of 6 tokens, with noise 0.5 and mean_span 1.6, there are not always 2 spans")
     if not any(mask[0] for mask in masks):
-        messages.append("the first token is never hidden")
+        findings.append("the first token is never hidden")
     if not any(mask[-1] for mask in masks):
-        messages.append("the last token is never hidden")
+        findings.append("the last token is never hidden")
     if all(mask[0] for mask in masks):
-        messages.append("the first token is always hidden")
+        findings.append("the first token is always hidden")
     if len({tuple(lengths(mask)) for mask in masks}) < 2:
-        messages.append("the spans always have the same lengths in the same order")
-    student.conclude("; ".join(messages) or "anywhere")
-    return messages
+        findings.append("the spans always have the same lengths in the same order")
+    student.conclude("; ".join(findings) or "anywhere")
+    return [(f"in {draws} draws, {finding}", SEVERAL_CALLS) for finding in findings]
 
 
 def fingerprint(student: Student, rng: Rng) -> None:
@@ -160,16 +170,41 @@ def fingerprint(student: Student, rng: Rng) -> None:
     places(student, rng)
 
 
-def by_mask(draw):
-    """A wrong span_corrupt that is right but for the mask it draws: draw(T, hidden, spans, generator)."""
+def by_mask(draw, of_tokens=round, of_spans=round, replace=pretraining.replace_spans):
+    """A wrong span_corrupt that is right but for the mask it draws: draw(T, hidden, spans, generator); or for how it
+    rounds the numbers of tokens and spans, or how it replaces them."""
 
     def span_corrupt(ids, noise=0.15, mean_span=3.0, sentinel0=32099, g=None):
         T = len(ids)
-        hidden = min(max(round(noise * T), 1), T - 1)
-        spans = min(max(round(hidden / mean_span), 1), hidden, T - hidden + 1)
-        return pretraining.replace_spans(ids, draw(T, hidden, spans, g), sentinel0)
+        hidden = min(max(of_tokens(noise * T), 1), T - 1)
+        spans = min(max(of_spans(hidden / mean_span), 1), hidden, T - hidden + 1)
+        return replace(ids, draw(T, hidden, spans, g), sentinel0)
 
     return span_corrupt
+
+
+def laid_out(T: int, lengths: list[int], g: torch.Generator | None) -> Tensor:
+    """Spans of these lengths at different places between the kept tokens."""
+    kept = T - sum(lengths)
+    places = sorted(torch.randperm(kept + 1, generator=g)[: len(lengths)].tolist())
+    mask = torch.zeros(T, dtype=torch.bool)
+    done = 0
+    for place, length in zip(places, lengths, strict=True):
+        mask[place + done : place + done + length] = True
+        done += length
+    return mask
+
+
+def right_mask(T: int, hidden: int, spans: int, g: torch.Generator | None) -> Tensor:
+    return laid_out(T, cut(hidden, spans, g), g)
+
+
+def counted_up(ids: Tensor, hidden: Tensor, sentinel0: int) -> tuple[Tensor, Tensor]:
+    """Both texts, with sentinels that count up."""
+    texts = replaced(ids.tolist(), hidden.tolist(), sentinel0)
+    marks = set(range(sentinel0 - len(ids) - 1, sentinel0 + 1))
+    rows = ([2 * sentinel0 - t if t in marks else t for t in text] for text in texts)
+    return tuple(torch.tensor(row, dtype=ids.dtype) for row in rows)
 
 
 def cut(total: int, parts: int, g: torch.Generator | None) -> list[int]:

@@ -39,8 +39,8 @@ class SpanCorrupt(public.SpanCorrupt):
     def extreme_amounts_work(self, student: Student, rng: Rng) -> None:
         fingerprint(student, rng)
         for T, noise, mean_span in ((2, 0.1, 3.0), (2, 0.9, 3.0), (9, 0.01, 3.0), (30, 0.9, 1.0), (31, 0.5, 1.0)):
-            for message in survey(student, rng, T, noise, mean_span, draws=4):
-                fail(message)
+            for message, call in survey(student, rng, T, noise, mean_span, draws=4):
+                fail(message, call)
 
     @check(hint="Unless told otherwise: 15% noise, spans of 3 tokens, and sentinels from 32099 downwards.")
     def the_defaults_are_those_of_t5(self, student: Student, rng: Rng) -> None:
@@ -65,8 +65,8 @@ class SpanCorrupt(public.SpanCorrupt):
     def counts_hold_for_long_texts(self, student: Student, rng: Rng) -> None:
         fingerprint(student, rng)
         for T, noise, mean_span in ((512, 0.15, 3.0), (300, 0.7, 5.0)):
-            for message in survey(student, rng, T, noise, mean_span, draws=25):
-                fail(message)
+            for message, call in survey(student, rng, T, noise, mean_span, draws=25):
+                fail(message, call)
 
     @variant
     class Loops:
