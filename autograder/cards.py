@@ -62,7 +62,7 @@ def report_html(report: Report, title: str, footer: list[str]) -> str:
     return (
         f"<section role='region' aria-label='{html.escape(head, quote=True)}' style='border:1px solid "
         f"var(--jp-border-color1,#bdbdbd);border-left:6px solid {colour};border-radius:6px;padding:8px 14px;"
-        "margin:4px 0;max-width:56em;font-family:var(--jp-ui-font-family,sans-serif);"
+        "margin:4px 0;max-width:56em;overflow-wrap:anywhere;font-family:var(--jp-ui-font-family,sans-serif);"
         "color:var(--jp-ui-font-color1,#212121);background:var(--jp-layout-color1,#fff)'>"
         f"<div style='font-weight:600'>{_badge(report.outcome)} {html.escape(head)}</div>"
         f"<ul style='list-style:none;margin:6px 0;padding-left:0'>{rows}</ul>"
