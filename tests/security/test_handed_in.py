@@ -14,6 +14,7 @@ from attack import RIGHT
 from rich.console import Console
 from small import CHAPTER_ID, Double, answers, chapter, code, notebook
 
+from autograder import run
 from autograder.exercise import chapter_ids, check, load_chapter
 from autograder.judge import grading, launcher, sandbox
 from autograder.judge.collect import submitted_notebooks, take_in
@@ -185,7 +186,8 @@ def test_the_course_does_not_stand_in_for_what_is_asked(monkeypatch):
 @pytest.mark.parametrize(
     "constant", ["None", "0", "[]", "''", "True", "object()", "a[0]", "1 / 0", "{}", "float('nan')"]
 )
-def test_constant_answers_earn_next_to_nothing_in_real_chapters(constant):
+def test_constant_answers_earn_next_to_nothing_in_real_chapters(constant, monkeypatch):
+    monkeypatch.setattr(run, "find_mistake", lambda *_: None)  # naming mistakes takes most of the time, and no points
     for chapter_id in chapter_ids():
         total = got = 0
         for exercise in load_chapter(chapter_id).exercises.values():
