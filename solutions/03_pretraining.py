@@ -44,7 +44,7 @@ measured on other text says little about what was learned.
 
 **How the chapter works.** As before: an *idea*, a question to *predict*, the *exercise*, its *check*, an *experiment*
 with a picture. Experiments use your function once it passes its checks and the course's until then, so nothing blocks
-you. There are thirteen exercises from ★ to ★★★, in five parts. Together they take about eight and a half hours.
+you. There are thirteen exercises, ★ or ★★, in five parts. Together they take about eight and a half hours.
 
 **To begin here.** You need not have finished the first two chapters. Where an experiment wants a GPT, it takes the
 course's, or yours if it has passed. If you want the short way through, do Exercises 3, 7, 10 and 12: the loss, the
@@ -2461,8 +2461,8 @@ and no end token included?
 <details><summary>Answer</summary>
 
 Padding: ten rows of 100, of which 700 places, 70%, are empty. Packing: ten times 31 tokens make 310, so four rows; the
-last is filled up with 90 end tokens. The last token of the third document sees the 30 tokens of its own document.
-(It stands at place 91 in the row. Without a mask it sees all 92 places up to itself.)
+last is filled up with 90 end tokens. The last token of the third document sees the 30 tokens of its own document. (It
+stands at place 91 in the row, counted from 0. Without a mask it sees all 92 places up to itself.)
 </details>
 """
 
@@ -2471,8 +2471,8 @@ last is filled up with 90 end tokens. The last token of the third document sees 
 def pack(docs: list[list[int]], T: int, eos: int) -> Tensor:
     """Join the documents, eos after each of them, and cut the stream into rows: int64 [N, T].
 
-    The order stays and no token is lost. Where the last row is not full, more eos fill it. No document holds eos.
-    Nothing is forbidden in this exercise.
+    The order stays and no token is lost. Where the last row is not full, more eos fill it. No document holds eos; the
+    documents themselves stay as they are. Nothing is forbidden in this exercise.
 
     >>> pack([[1, 2, 3], [4], [5, 6]], T=4, eos=0)
     tensor([[1, 2, 3, 0],
@@ -2489,13 +2489,16 @@ def pack(docs: list[list[int]], T: int, eos: int) -> Tensor:
 def document_mask(ids: Tensor, eos: int) -> Tensor:
     """Who may look at whom, [..., T] -> bool [..., T, T]: True where the query (row) may look at the key (column).
 
-    A token sees itself and what stands before it in its own document; an end token is the last of its document.
+    A token sees itself and what stands before it in its own document; an end token is the last of its document. A batch
+    of rows [B, T] gives a mask for each row, [B, T, T].
 
     >>> document_mask(torch.tensor([1, 0, 2, 3]), eos=0).int()
     tensor([[1, 0, 0, 0],
             [1, 1, 0, 0],
             [0, 0, 1, 0],
             [0, 0, 1, 1]], dtype=torch.int32)
+    >>> document_mask(torch.tensor([[1, 0, 2], [0, 1, 2]]), eos=0).shape
+    torch.Size([2, 3, 3])
     """
     ### BEGIN SOLUTION
     ends = (ids == eos).long()
@@ -2509,6 +2512,9 @@ def document_positions(ids: Tensor, eos: int) -> Tensor:
 
     >>> document_positions(torch.tensor([1, 2, 0, 3, 0, 4]), eos=0)
     tensor([0, 1, 2, 0, 1, 0])
+    >>> document_positions(torch.tensor([[1, 0, 2], [0, 1, 2]]), eos=0)
+    tensor([[0, 1, 0],
+            [0, 0, 1]])
     """
     ### BEGIN SOLUTION
     place = torch.arange(ids.shape[-1], device=ids.device).expand(ids.shape)
@@ -2638,11 +2644,15 @@ print(f"{edge:,} documents in {len(rows):,} packed rows; with padding there woul
 
 # %% [markdown]
 r"""
-**What to see.** Shuffling the neighbours changes almost nothing: this small model has learned to ignore what stands
-behind an end token, related or not. The mask makes the beginning of a document a little easier, here by 0.1 to 0.3
-nats. That is one seed and a short run. With three other runs of 220 steps it was between 0 and 0.2 for the second to
-fifth characters, and nothing for the sixteenth to fortieth. Nor is it the mask alone: the model behind it also gets
-positions from 0, which say "this is the beginning" more clearly than an end token does.
+**What to see.** First a surprise: the sixteenth to fortieth characters are *harder* than the second to fifth, though
+more of the document stands before them. Many docstrings begin alike ("Return the ..."), so beginnings are easily
+guessed; and a model of this size has learned little from long contexts after so few steps.
+
+Shuffling the neighbours changes almost nothing: this small model has learned to ignore what stands behind an end token,
+related or not. The mask makes the beginning of a document a little easier, here by 0.1 to 0.3 nats. That is one seed
+and a short run. With three other runs of 220 steps it was between 0 and 0.2 for the second to fifth characters, and
+nothing for the sixteenth to fortieth. Nor is it the mask alone: the model behind it also gets positions from 0, which
+say "this is the beginning" more clearly than an end token does.
 
 So a document mask is no cure for a bad loss. It is wanted for other reasons: with very long rows the model should not
 spend its attention on strangers (the report on Llama 3 says that the mask mattered little in ordinary pretraining but
@@ -3046,7 +3056,7 @@ nobody tuned. A law that was fitted in one range does not speak about another. W
 
 # %% [markdown]
 r"""
-## Exercise 11 · Accumulation and precision  ★★★ · 35 min
+## Exercise 11 · Accumulation and precision  ★★ · 35 min
 
 **Idea.** Large models are trained on batches of millions of tokens, and no device holds the activations of so many at
 once. So the batch is cut into **micro-batches**. For each of them you compute the gradient, and add it to what you have
@@ -3116,8 +3126,8 @@ def accumulate(model: nn.Module, batches: list[tuple[Tensor, Tensor]]) -> dict[s
 
     Each batch is (inputs [B, T], targets [B, T]); B and T may differ. A target of -100 is none: it has no loss and does
     not count, and a batch may consist of such targets. model(inputs) returns logits [B, T, V]. One batch after the
-    other: that is the point. Returns a dictionary with the names of model.named_parameters(). Parameters stay as they
-    are, and what an earlier call has left in .grad has no influence.
+    other, never all at once: that is the point. Returns a dictionary with the names of model.named_parameters().
+    Parameters stay as they are, and what an earlier call has left in .grad has no influence.
 
     >>> model = BigramLM(3, 2)
     >>> ids = torch.tensor([[0, 1, 2]])
@@ -3138,11 +3148,12 @@ def accumulate(model: nn.Module, batches: list[tuple[Tensor, Tensor]]) -> dict[s
 
 
 def bf16_round(x: Tensor) -> Tensor:
-    """Round each float32 to the nearest bfloat16, ties to even; the result is a float32 tensor of the same shape.
+    """Round each float32 to the nearest bfloat16, ties to even; the result is a new float32 tensor of the same shape.
 
-    Infinity and nan stay what they are, and what lies half a step or more above the largest bfloat16 becomes infinite.
-    (Subnormal numbers, below 1.2e-38, are not tested.) Do it by arithmetic or by the bits (x.view(torch.int32)):
-    torch's own bfloat16 (torch.bfloat16, Tensor.bfloat16, Tensor.type, torch.autocast) is forbidden here.
+    x itself stays as it is. Infinity and nan stay what they are, and what lies half a step or more above the largest
+    bfloat16 becomes infinite. (Subnormal numbers, below 1.2e-38, are not tested.) Do it by arithmetic or by the bits
+    (x.view(torch.int32)): torch's own bfloat16 (torch.bfloat16, Tensor.bfloat16, Tensor.type, torch.autocast) is
+    forbidden here.
 
     >>> bf16_round(torch.tensor([1.0, 1.003, 1.005, 300.7]))
     tensor([  1.0000,   1.0000,   1.0078, 300.0000])

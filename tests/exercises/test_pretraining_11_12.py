@@ -107,6 +107,19 @@ def accumulated_means(model: Any, batches: Any) -> dict[str, torch.Tensor]:
     return {name: p.grad.clone() for name, p in model.named_parameters()}
 
 
+class DoubledBigramLM(pretraining.BigramLM):
+    def forward(self, ids: torch.Tensor) -> torch.Tensor:
+        return 2 * super().forward(ids)
+
+
+def test_a_wrong_model_is_blamed_for_what_is_computed_with_it() -> None:
+    exercise = EXERCISES[0]
+    report = run(exercise, exercise.solution(BigramLM=DoubledBigramLM), 1, exercise.public_checks)
+    told = {result.check: result for result in report.results if not result.earned}
+    assert len(told) == 4 and all(result.mistake == "" for result in told.values())
+    assert all("BigramLM, which all else needs" in result.message for result in told.values())
+
+
 def cleared_inside(model: Any, batches: Any) -> dict[str, torch.Tensor]:
     """zero_grad stands inside the loop."""
     count = sum((targets != -100).sum() for _, targets in batches)
@@ -134,8 +147,19 @@ def test_the_cost_oracles_agree_with_published_figures() -> None:
     [
         (0, "accumulate", accumulated_means, "mean_of_means"),
         (0, "accumulate", cleared_inside, "only_the_last"),
+        (0, "bf16_round", lambda x: x.copy_(pretraining.bf16_round(x)), "in_place"),
         (0, "bf16_round", lambda x: torch.trunc(torch.frexp(x)[0] * 256) * 2.0 ** (torch.frexp(x)[1] - 8), "truncates"),
         (1, "train_flops", lambda N, D: N * D + N * D, "forward_only"),
+        (
+            1,
+            "train_memory_bytes",
+            lambda N, name="adam": (
+                {**{"adam": pretraining.train_memory_bytes(N, name)}[name]}
+                if name == "adam"
+                else {n: pretraining.train_memory_bytes(N, n) for n in public_costs.MEMORY}[name]
+            ),
+            "key_error",
+        ),
         (1, "mfu", lambda N, s, peak, L=0, H=0, Q=0, T=0: 6 * N * s / peak, "no_attention"),
         (
             1,

@@ -20,7 +20,7 @@ Batch = tuple[Tensor, Tensor]
 
 
 def draw_model(student: Student, rng: Rng, vocab: int, width: int) -> tuple[Remote, State]:
-    """The student's BigramLM with drawn parameters, and these."""
+    """The student's BigramLM with drawn parameters, and these; fails, whatever is tested, if its logits are wrong."""
     state = {
         "embedding.weight": rng.normal(vocab, width),
         "head.weight": rng.normal(vocab, width),
@@ -34,6 +34,8 @@ def draw_model(student: Student, rng: Rng, vocab: int, width: int) -> tuple[Remo
     except StudentError as error:
         shapes = ", ".join(f"{name} {list(value.shape)}" for name, value in state.items())
         fail(f"BigramLM({vocab}, {width}) cannot load the parameters {shapes}: {error}")
+    ids = torch.arange(vocab)[None]
+    close(model(ids), torch.tensor(logits_of(state, ids)), rtol=1e-4, atol=1e-5, what="BigramLM, which all else needs,")
     return model, state
 
 
@@ -98,11 +100,13 @@ def expect_rounded(student: Student, values: list[float], what: str, column: boo
     """Ask for these numbers, as a row or as a column of a matrix, and compare each with the nearest bfloat16."""
     x = torch.tensor(values + PROBES, dtype=torch.float32)
     x = x.view(-1, 1) if column else x
-    got = student.bf16_round(x)
+    before_the_call = x.clone()
+    got, after = student.bf16_round.with_arguments(x)
     true(isinstance(got, Tensor), f"{what}: it is {type_name(got)}, expected a tensor of shape {tuple(x.shape)}")
     true(tuple(got.shape) == tuple(x.shape), f"{what}: it has shape {tuple(got.shape)}, expected {tuple(x.shape)}")
     true(got.dtype == torch.float32, f"{what}: it has dtype {got.dtype}, expected torch.float32")
-    for before, rounded in zip(x.flatten().tolist(), got.flatten().tolist(), strict=True):
+    for before, rounded in zip(before_the_call.flatten().tolist(), got.flatten().tolist(), strict=True):
         want = nearest_bf16(before)
         if not (rounded == want or (math.isnan(rounded) and math.isnan(want))):
             fail(f"{what}: {before:.9g} became {rounded:.9g}, the nearest bfloat16 is {want:.9g}", got)
+    close(after[0], before_the_call, rtol=0, atol=0, what="bf16_round changes x itself: after the call, x")

@@ -121,13 +121,14 @@ class TrainFlops(Exercise):
         for got, (N, name) in zip(answers, cases, strict=True):
             compare_bytes(got, N, name)
 
-    @check(hint="In 32 bits there is no master copy; momentum keeps one running mean, plain SGD none.")
+    @check(hint="In 32 bits there is no master copy; momentum keeps one mean, plain SGD none. Other names: ValueError.")
     def other_optimisers_keep_less(self, student: Student, rng: Rng) -> None:
         N = rng.randint(10**6, 10**8)
         names = ("momentum-fp32", "sgd-fp32", "adam-fp32")
         answers = [student.train_memory_bytes(N, name) for name in names]
         for got, name in zip(answers, names, strict=True):
             compare_bytes(got, N, name)
+        refuses(student, "adam-fp4")
 
     @mistake("counts the forward pass only; the way back costs twice as much again")
     def forward_only(N, D):
@@ -212,6 +213,11 @@ class TrainFlops(Exercise):
     def weights_only(N, optimizer="adam"):
         found = pretraining.train_memory_bytes(N, optimizer)
         return {name: found["weights"] if name in ("weights", "total") else 0 for name in found}
+
+    @mistake("lets a KeyError out for an unknown optimiser; ValueError is promised", of="train_memory_bytes")
+    def key_error(N, optimizer="adam"):
+        parts = {name: int(size * N) for name, size in MEMORY[optimizer].items()}
+        return parts | {"total": sum(parts.values())}
 
     @mistake("returns gigabytes; asked are bytes", of="train_memory_bytes")
     def gigabytes(N, optimizer="adam"):

@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from autograder.compare import true
+from autograder.compare import equal, true
 from autograder.exercise import Exercise, check, mistake
 from autograder.rng import Rng
 from autograder.student import Student, type_name
@@ -88,16 +88,23 @@ class DocumentMask(Exercise):
     def packs_without_gaps_and_without_loss(self, student: Student, rng: Rng) -> None:
         cases = [([[11, 12], [13], [14, 15, 16], [17]], 6), (drawn_documents(rng, 7, 6, 5), 5)]
         cases += [([rng.ids(9, 6, 40), [7, 8]], 4), (drawn_documents(rng, 4, 3, 5), 16)]
+        cases += [([[8, 9], [7]], 5), ([rng.ids(7, 6, 40), [7, 8, 9]], 6)]  # the last row is full without filling
         for docs, T in cases:
             lengths = ", ".join(str(len(doc)) for doc in docs)
             what = f"for documents of {lengths} tokens, T = {T} and eos = 5, the result"
-            expect_table(student.pack(docs, T, 5), rows_of(docs, T, 5), what)
+            got, after = student.pack.with_arguments(docs, T, 5)
+            expect_table(got, rows_of(docs, T, 5), what)
+            equal(after[0], docs, what="pack must not change the documents: after the call they are other ones; it")
 
     @check(hint="Three conditions in one: same document, not later, and an end token belongs to what it ends.")
     def lets_nobody_look_into_another_document(self, student: Student, rng: Rng) -> None:
         drawn = rows_of(drawn_documents(rng, 6, 5, 3), 14, 3)[0].tolist()
         for ids in ([9, 3, 8, 7], [9, 8, 3, 7, 6, 3], drawn):
             expect_table(student.document_mask(torch.tensor(ids), 3), mask_of(ids, 3), f"the mask for {ids}, eos = 3,")
+        rows = [[9, 3, 8, 7, 6], [9, 8, 7, 3, 6]]
+        want = torch.stack([mask_of(row, 3) for row in rows])
+        got = student.document_mask(torch.tensor(rows), 3)
+        expect_table(got, want, f"for a batch of two rows, ids of shape [2, 5], {rows}, the mask")
 
     @check(hint="Count 0, 1, 2 ... and begin again after each end token. The row's first token has position 0.")
     def counts_positions_anew_in_every_document(self, student: Student, rng: Rng) -> None:
@@ -105,6 +112,22 @@ class DocumentMask(Exercise):
         for ids in ([9, 8, 3, 7, 6, 3], [9, 3, 3, 8, 7], drawn):
             got = student.document_positions(torch.tensor(ids), 3)
             expect_table(got, positions_of(ids, 3), f"the result of document_positions for {ids}, eos = 3,")
+        rows = [[9, 3, 8, 7, 6], [9, 8, 7, 3, 6]]
+        want = torch.stack([positions_of(row, 3) for row in rows])
+        got = student.document_positions(torch.tensor(rows), 3)
+        expect_table(got, want, f"for a batch of two rows, ids of shape [2, 5], {rows}, the result")
+
+    @mistake("adds a whole row of end tokens where the stream fills its rows exactly", of="pack")
+    def extra_row(docs, T, eos):
+        stream = [token for doc in docs for token in (*doc, eos)]
+        return torch.tensor(stream + [eos] * (T - len(stream) % T), dtype=torch.int64).view(-1, T)
+
+    @mistake("appends the end token to the caller's own lists; copy what you extend", of="pack")
+    def changes_documents(docs, T, eos):
+        for doc in docs:
+            doc.append(eos)
+        stream = [token for doc in docs for token in doc]
+        return torch.tensor(stream + [eos] * (-len(stream) % T), dtype=torch.int64).view(-1, T)
 
     @mistake("gives every document a row of its own; most of such a row is filled with nothing", of="pack")
     def padded(docs, T, eos):
@@ -172,6 +195,16 @@ class DocumentMask(Exercise):
         mask = pretraining.document_mask(ids, eos)
         alone = (ids == eos)[..., :, None] & ~torch.eye(ids.shape[-1], dtype=torch.bool)
         return mask & ~alone
+
+    @mistake("takes len(ids) for T; of a batch [B, T] that is B, so ask for ids.shape[-1]", of="document_mask")
+    def length_of_the_batch(ids, eos):
+        ends = (ids == eos).long()
+        number = ends.cumsum(-1) - ends
+        return (number[..., :, None] == number[..., None, :]) & torch.ones(len(ids), len(ids)).tril().bool()
+
+    @mistake("treats a batch as one long row; every row counts for itself", of="document_positions")
+    def flattened(ids, eos):
+        return pretraining.document_positions(ids.flatten(), eos)
 
     @mistake("goes on counting through the row; each document begins at 0", of="document_positions")
     def never_reset(ids, eos):

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from autograder.compare import close
+from autograder.compare import close, true
 from autograder.exercise import Exercise, check, mistake
 from autograder.exercises.pretraining.accumulation_oracles import (
     IGNORED,
@@ -52,7 +52,7 @@ class Accumulate(Exercise):
     """Add up gradients over micro-batches so that each token counts once, and round to bfloat16 by its bits."""
 
     title = "Accumulation and precision"
-    difficulty = 3
+    difficulty = 2
     minutes = 35
     id = "accumulate"
     functions = ("BigramLM", "accumulate", "bf16_round")
@@ -92,7 +92,12 @@ class Accumulate(Exercise):
         inputs, targets = draw_batch(rng, vocab, 9, 4)
         parts = list(zip(inputs.split(3), targets.split(3), strict=True))
         want = gradients(state, [(inputs, targets)])
-        compare_gradients(student.accumulate(model, parts), want, "for three batches of three rows, the result")
+        got, largest = student.accumulate.with_largest_tensor(model, parts)
+        compare_gradients(got, want, "for three batches of three rows, the result")
+        together = largest >= inputs.numel() * vocab  # as many as the logits of all three batches
+        student.conclude("all at once" if together else "one after the other")
+        message = f"a tensor of {largest} numbers was made, as large as the logits of all three batches together"
+        true(not together, f"{message}: take one batch after the other, so that only one has to fit into memory")
 
     @check(points=2, hint="A micro-batch with 2 real targets counts 2, one with 20 counts 20; padding (-100) counts 0.")
     def every_token_counts_the_same(self, student: Student, rng: Rng) -> None:
@@ -105,6 +110,9 @@ class Accumulate(Exercise):
         ]
         got = student.accumulate(model, batches)
         compare_gradients(got, gradients(state, batches), "for batches of 2, 12 and 6 targets, the result")
+        batches.append(draw_batch(rng, vocab, 2, 3, (3, 3)))
+        got = student.accumulate(model, batches)
+        compare_gradients(got, gradients(state, batches), "with a batch of padding alone besides, the result")
 
     @check(hint="What an earlier call has left behind in the model's .grad must not be added to this one.")
     def a_second_call_starts_afresh(self, student: Student, rng: Rng) -> None:
@@ -175,6 +183,22 @@ class Accumulate(Exercise):
         count = sum(int((targets != IGNORED).sum()) for _, targets in batches)
         return gradient_of(model, summed(model, batches[-1]) / count)
 
+    @mistake("joins all batches into a large one; it would not fit into memory, so take one after the other")
+    def all_at_once(model, batches):
+        longest = max(targets.shape[1] for _, targets in batches)
+        fill = lambda ids, value: F.pad(ids, (0, longest - ids.shape[1]), value=value)  # noqa: E731
+        together = [torch.cat([fill(batch[k], value) for batch in batches]) for k, value in ((0, 0), (1, IGNORED))]
+        return gradient_of(model, averaged(model, together))
+
+    @mistake("divides by a batch's own number of targets; where that is 0, the gradients become nan")
+    def nan_without_targets(model, batches):
+        total, count = 0, sum((targets != IGNORED).sum() for _, targets in batches)
+        for inputs, targets in batches:
+            real = targets != IGNORED
+            logp = model(inputs).log_softmax(-1).gather(-1, targets.clamp_min(0)[..., None])[..., 0]
+            total = total - (logp * real).sum() / real.sum() * (real.sum() / count)
+        return gradient_of(model, total)
+
     @mistake("adds to the gradients that an earlier call has left in .grad; clear them at the start")
     def never_cleared(model, batches):
         count = sum(int((targets != IGNORED).sum()) for _, targets in batches)
@@ -187,6 +211,13 @@ class Accumulate(Exercise):
     )
     def truncates(x):
         return upper_half(x, 0)
+
+    @mistake("rounds the numbers of x in place; x itself stays as it is, return a new tensor", of="bf16_round")
+    def in_place(x):
+        bits = x.view(torch.int32)
+        bits += 0x7FFF + ((bits >> 16) & 1)
+        bits &= ~0xFFFF
+        return x
 
     @mistake("rounds halves away from zero; ties go to the neighbour whose last bit is 0", of="bf16_round")
     def halves_away(x):

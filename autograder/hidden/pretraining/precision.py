@@ -135,15 +135,16 @@ class Accumulate(public.Accumulate):
             return torch.where(x.isfinite(), rounded.float(), x)
 
     @variant
-    class LargeBatch:
-        """One large batch, filled up with padding; both neighbours, and the choice between them."""
+    class RowByRow:
+        """Row by row, gradients on the way of `backward`; both neighbours, and the choice between them."""
 
         def accumulate(model, batches):
-            longest = max(t.shape[1] for _, t in batches)
-            x = torch.cat([F.pad(x, (0, longest - x.shape[1])) for x, _ in batches])
-            t = torch.cat([F.pad(t, (0, longest - t.shape[1]), value=IGNORED) for _, t in batches])
-            loss = F.cross_entropy(model(x).flatten(0, 1), t.flatten(), ignore_index=IGNORED)
-            loss.backward()
+            model.zero_grad(set_to_none=True)
+            count = torch.cat([t.flatten() for _, t in batches]).ne(IGNORED).sum()
+            for rows, wanted in batches:
+                for x, t in zip(rows, wanted, strict=True):
+                    loss = F.cross_entropy(model(x[None])[0], t, ignore_index=IGNORED, reduction="sum") / count
+                    loss.backward()
             found = {name: p.grad.clone() for name, p in model.named_parameters()}
             for p in model.parameters():
                 p.grad = None
