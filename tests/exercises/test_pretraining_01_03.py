@@ -17,7 +17,7 @@ from autograder.compare import CheckFailed
 from autograder.exercise import Exercise
 from autograder.exercises.pretraining import loss as public_loss
 from autograder.exercises.pretraining import ngram_parts as parts
-from autograder.exercises.pretraining import vectors as public_vectors
+from autograder.exercises.pretraining import vectors_parts
 from autograder.hidden.pretraining.loss import CausalLmLoss
 from autograder.hidden.pretraining.ngram import StupidBackoff
 from autograder.hidden.pretraining.vectors import Ppmi
@@ -137,22 +137,22 @@ def test_the_table_of_the_oracle_by_matrices() -> None:
     ids = Rng(0).ids(20, 0, 4)
     one_hot = np.eye(6)[ids]
     near = sum(np.eye(20, k=k) for k in (-2, -1, 1, 2))
-    assert np.array_equal(public_vectors.counted(ids, 6, 2).numpy(), one_hot.T @ near @ one_hot)
+    assert np.array_equal(vectors_parts.counted(ids, 6, 2).numpy(), one_hot.T @ near @ one_hot)
 
 
 def test_the_surprise_of_the_oracle_has_the_mean_of_mutual_information() -> None:
     """Where nothing is clipped, the mean of PMI is the mutual information, which is not negative."""
     independent = torch.outer(torch.tensor([1.0, 2.0, 4.0]), torch.tensor([3.0, 1.0])).double()
-    assert public_vectors.surprise(independent).abs().max() < 1e-12
+    assert vectors_parts.surprise(independent).abs().max() < 1e-12
     C = torch.tensor([[2.0, 0.0], [0.0, 6.0]]).double()
-    assert public_vectors.surprise(C).diagonal().exp().tolist() == pytest.approx([4, 4 / 3])
+    assert vectors_parts.surprise(C).diagonal().exp().tolist() == pytest.approx([4, 4 / 3])
 
 
 def test_products_of_vectors_agree_with_numpy() -> None:
     M = Rng(3).normal(5, 4).double()
     U, S, _ = np.linalg.svd(M.numpy())
     want = (U[:, :3] * S[:3]) @ U[:, :3].T
-    np.testing.assert_allclose(public_vectors.similarities(M, 3, 0.5).numpy(), want, atol=1e-12)
+    np.testing.assert_allclose(vectors_parts.similarities(M, 3, 0.5).numpy(), want, atol=1e-12)
 
 
 def flipped(M: torch.Tensor, d: int, power: float = 0.5) -> torch.Tensor:
@@ -183,6 +183,32 @@ def off_by_none(logits: torch.Tensor, ids: torch.Tensor, ignore_index: int = -10
     return F.cross_entropy(logits.float().transpose(1, 2), ids, ignore_index=ignore_index)
 
 
+def neighbours_by_index(ids: torch.Tensor, vocab_size: int, window: int = 2) -> torch.Tensor:
+    C = torch.zeros(vocab_size, vocab_size, dtype=torch.float64)
+    for i in range(len(ids)):
+        for d in range(1, window + 1):
+            C[ids[i], ids[i - d]] += 1
+            if i + d < len(ids):
+                C[ids[i], ids[i + d]] += 1
+    return C
+
+
+def by_eigenvectors(M: torch.Tensor, d: int, power: float = 0.5) -> torch.Tensor:
+    squares, directions = torch.linalg.eigh(M @ M.T)
+    return directions[:, :d] * squares[:d].abs().sqrt() ** power
+
+
+def shares_in_place(C: torch.Tensor) -> torch.Tensor:
+    P = C.double()
+    P /= P.sum()
+    ratio = P / (P.sum(1, keepdim=True) * P.sum(0))
+    return torch.where(P > 0, ratio, 1.0).log().clamp(min=0)
+
+
+def taken_out(logits: torch.Tensor, ids: torch.Tensor, ignore_index: int = -100) -> torch.Tensor:
+    return torch.tensor(pretraining.causal_lm_loss(logits, ids, ignore_index).item())
+
+
 # Mistakes in the forms that students give them, and right answers that only look different
 
 
@@ -193,6 +219,10 @@ def off_by_none(logits: torch.Tensor, ids: torch.Tensor, ignore_index: int = -10
         (0, "stupid_backoff", lambda w, c, k, alpha=0.4: 0.4 * pretraining.stupid_backoff(w, c, k, alpha), None),
         (1, "svd_embeddings", flipped, ""),
         (1, "svd_embeddings", flipped_columns, "of_the_columns"),
+        (1, "cooccurrence", neighbours_by_index, "before_the_first"),
+        (1, "svd_embeddings", by_eigenvectors, "from_small_to_large"),
+        (1, "ppmi", shares_in_place, "overwrites"),
+        (2, "causal_lm_loss", taken_out, "detached"),
         (2, "causal_lm_loss", item_by_item, "mean_of_means"),
         (2, "causal_lm_loss", off_by_none, "no_shift"),
     ],
@@ -205,3 +235,13 @@ def test_another_form(number: int, function: str, code: Callable, mistake: str |
     else:
         assert report.first_problem is not None
         assert mistake is None or report.first_problem.mistake == mistake
+
+
+@pytest.mark.parametrize("number", (1, 2))
+def test_messages_are_sentences(number: int) -> None:
+    exercise = EXERCISES[number]
+    for mistake in exercise.mistakes:
+        report = run(exercise, exercise.solution(**{mistake.function: mistake.code}), 2, exercise.public_checks)
+        for result in report.results:
+            assert "at []" not in result.message and "vectors is" not in result.message, result.message
+            assert ", it: " not in result.message and not result.message.startswith("sure,"), result.message

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 import torch
+import torch.nn.functional as F
 from seeded import expect_no_accident, failures, run, shown
+from torch import Tensor
 
 from autograder.exercise import Exercise
 from autograder.exercises.pretraining import masking_parts, prefix_parts, spans_parts
@@ -79,6 +82,31 @@ def test_the_findings_of_a_mask_by_hand() -> None:
     assert findings([1, 6, 7, 8], [1, -100, -100, -100]) == ["other labels"]
     assert findings([5, 6, 7, 1], [-100, -100, -100, 8]) == ["special places"]
     assert findings([1, 6, 7, 8], [5, 6, 7, 8]) == ["a label everywhere", "special places"]
+
+
+def masks_what_is_special(ids, mask_id, vocab_size, special_mask=None, g=None, p=0.15, special_ids=()):
+    """`chosen &= special_mask`, in a student's own words."""
+    return pretraining.mlm_mask(ids, mask_id, vocab_size, None if special_mask is None else ~special_mask, g, p,
+                                special_ids)  # fmt: skip
+
+
+def test_the_call_with_special_places_is_shown_where_they_are_the_trouble() -> None:
+    result = first_failure(EXERCISES[0], EXERCISES[0].solution(mlm_mask=masks_what_is_special), 1)
+    assert result.check == "never_chooses_what_is_special" and result.mistake == "only_special_places"
+    assert "special_mask=" in result.called and "special_ids=" not in result.called
+
+
+def test_the_call_that_put_one_token_everywhere_is_shown() -> None:
+    check = next(check for check in EXERCISES[0].checks if check.name == "random_tokens_are_ordinary_ones")
+    code = EXERCISES[0].solution(mlm_mask=MlmMask.one_token_for_all)
+    result = failures(run(EXERCISES[0], code, 1, [check]))[0]
+    assert "all of the replaced tokens became" in result.message and ", 4, 1000, " in result.called
+
+
+def test_no_call_is_shown_for_what_two_calls_have_in_common() -> None:
+    failed = failures(run(EXERCISES[0], EXERCISES[0].solution(mlm_mask=MlmMask.ignores_g), 1))
+    result = next(result for result in failed if result.check == "every_call_draws_anew_and_from_g")
+    assert "two generators" in result.message and not result.called
 
 
 # Exercise 5
@@ -185,3 +213,33 @@ def test_the_reader_depends_on_every_cell_of_the_mask_that_may_matter() -> None:
             after = reader.logits(ids, flipped)[:, 2:-1]
             reached = query >= 2 or any(mask[row, query] for row in range(2, 5))
             assert torch.allclose(after, before) is not reached, (query, key)
+
+
+def right_but(mask: Callable[[Tensor], Tensor] = lambda m: m, twice: bool = False) -> Callable:
+    """A loss that is right, from a model that is not called as it should be."""
+
+    def prefix_lm_loss(model, prefix, target, ignore_index=-100):
+        P = prefix.shape[1]
+        ids = torch.cat([prefix, target.masked_fill(target == ignore_index, 0)], 1)
+        seen = torch.tensor(prefix_parts.prefix_mask(P, target.shape[1]))
+        if twice:
+            model(prefix, mask=seen[:P, :P])
+        logits = model(ids, mask=mask(seen))[:, P - 1 : -1].float()
+        return F.cross_entropy(logits.flatten(0, 1), target.flatten(), ignore_index=ignore_index)
+
+    return prefix_lm_loss
+
+
+@pytest.mark.parametrize(
+    ("loss", "said"),
+    [
+        (right_but(mask=Tensor.int), "dtype torch.int32"),
+        (right_but(mask=Tensor.float), "dtype torch.float32"),
+        (right_but(mask=lambda m: m[None]), "the mask has shape (1, "),
+        (right_but(twice=True), "called the model 2 times"),
+    ],
+)
+def test_a_right_loss_with_an_odd_mask_is_not_taken_for_a_mistake_of_the_mean(loss: Callable, said: str) -> None:
+    result = first_failure(EXERCISES[2], EXERCISES[2].solution(prefix_lm_loss=loss), 1)
+    assert result.check == "the_model_gets_the_mask_of_a_prefix"
+    assert said in result.message and result.mistake == ""

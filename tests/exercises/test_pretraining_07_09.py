@@ -160,9 +160,36 @@ def whole_numbers_in_a_row(text: str) -> str:
     return data_parts.redacted(text, ip=r"(\d+\.){3}\d{1,3}")
 
 
+def changes_the_state(p, g, state, lr, betas=(0.9, 0.95), eps=1e-8, wd=0.0):
+    if state is None:
+        state = {"step": 0, "m": torch.zeros_like(p), "v": torch.zeros_like(p)}
+    new, state["m"], state["v"] = parts.adamw_with(p, g, state, lr, betas, eps, wd)[0], *moments(g, state, betas)
+    state["step"] += 1
+    return new, state
+
+
+def moments(g, state, betas):
+    return betas[0] * state["m"] + (1 - betas[0]) * g, betas[1] * state["v"] + (1 - betas[1]) * g * g
+
+
+def counts_the_coming_step(p, g, state, lr, betas=(0.9, 0.95), eps=1e-8, wd=0.0):
+    state = state or {"step": 1, "m": torch.zeros_like(p), "v": torch.zeros_like(p)}
+    step, (m, v) = state["step"], moments(g, state, betas)
+    moved = lr * (m / (1 - betas[0] ** step)) / ((v / (1 - betas[1] ** step)).sqrt() + eps)
+    return p - lr * wd * p - moved, {"step": step + 1, "m": m, "v": v}
+
+
+def multiplied_in_place(gs, max_norm):
+    norm = torch.cat([g.flatten() for g in gs]).norm()
+    return [g.mul_(max_norm / norm) if norm > max_norm else g for g in gs], norm
+
+
 @pytest.mark.parametrize(
     ("number", "function", "code", "mistake"),
     [
+        (0, "adamw_step", changes_the_state, "state_in_place"),
+        (0, "adamw_step", counts_the_coming_step, "step_ahead"),
+        (0, "clip_grad_norm", multiplied_in_place, "clipped_in_place"),
         (0, "adamw_step", torch_like_but_coupled, "decay_in_the_gradient"),
         (0, "lr_at", periodic, "restarts"),
         (1, "minhash", by_builtin_hash, "salted_hash"),

@@ -11,10 +11,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from autograder.compare import close, expect_error
+from autograder.compare import close, expect_error, fail
 from autograder.exercise import Exercise, check, mistake
 from autograder.rng import Rng
-from autograder.student import Student
+from autograder.student import Student, StudentError
 from course_lib import pretraining
 
 
@@ -47,6 +47,17 @@ def expect_losses(student: Student, batches: list[tuple[Tensor, Tensor]], what: 
     losses = [student.causal_lm_loss(logits, ids) for logits, ids in batches]
     for got, (logits, ids) in zip(losses, batches, strict=True):
         expect_number(got, mean_of(surprises(logits, ids)), what, atol=atol)
+
+
+def expect_gradients(student: Student, logits: Tensor, ids: Tensor) -> None:
+    try:
+        _, (grad,) = student.causal_lm_loss.gradient(logits, ids, wrt=[0], upstream=torch.tensor(1.0))
+    except StudentError as error:
+        if "require grad" not in str(error):
+            raise
+        grad = None  # what came back depends on nothing
+    if grad is None:
+        fail("no gradient reaches the logits; a number taken out of its tensor, as by .item(), has none")
 
 
 def draw(rng: Rng, lengths: list[int], V: int, ignore_index: int = -100) -> tuple[Tensor, Tensor]:
@@ -119,6 +130,7 @@ class CausalLmLoss(Exercise):
         )
         logits, ids = draw(rng, [7, 7], 6)
         expect_number(student.causal_lm_loss(logits, ids), mean_of(surprises(logits, ids)), "the loss of two texts")
+        expect_gradients(student, logits, ids)
 
     @check(hint="A target equal to ignore_index is no prediction: it adds nothing to the sum, and is not counted.")
     def leaves_padding_out(self, student: Student, rng: Rng) -> None:
@@ -156,9 +168,10 @@ class CausalLmLoss(Exercise):
             expect_losses(student, moved, f"with {shift:+,.0f} on all logits, the loss", atol=3e-3)
         sure = torch.tensor([[[0.0, 300.0], [300.0, 0.0], [0.0, 0.0]]])
         expect_number(
-            student.causal_lm_loss(sure, torch.tensor([[1, 1, 0]])), 0.0, "for a model that is sure and right"
+            student.causal_lm_loss(sure, torch.tensor([[1, 1, 0]])), 0.0, "for a model that is sure and right, the loss"
         )
-        expect_number(student.causal_lm_loss(sure, torch.tensor([[1, 1, 1]])), 150.0, "sure, and right once in two")
+        got = student.causal_lm_loss(sure, torch.tensor([[1, 1, 1]]))
+        expect_number(got, 150.0, "for a model that is always sure and right once in two, the loss")
         half = [(logits.bfloat16(), ids) for logits, ids in batches]
         expect_losses(student, half, "for logits in bfloat16, the loss")
 
@@ -215,6 +228,10 @@ class CausalLmLoss(Exercise):
     @mistake("measures in bits; the loss is in nats, with the natural logarithm")
     def in_bits(logits, ids, ignore_index=-100):
         return pretraining.causal_lm_loss(logits, ids, ignore_index) / math.log(2)
+
+    @mistake("cuts the gradients off; .item() and .detach() leave a number that knows nothing of the logits")
+    def detached(logits, ids, ignore_index=-100):
+        return pretraining.causal_lm_loss(logits, ids, ignore_index).detach()
 
     @mistake("takes the logarithm of the mean probability; the mean of the logarithms is asked for")
     @refusing

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from autograder.compare import fail
+from autograder.compare import SEVERAL_CALLS, fail
 from autograder.exercise import Exercise, check, mistake
 from autograder.exercises.pretraining.masking_parts import draw_ids, examine, fingerprint, flawed, hide, judge, stream
 from autograder.rng import Rng
@@ -83,13 +83,16 @@ class MlmMask(Exercise):
         again = torch.equal(*unseeded)
         student.conclude(f"other seed {places[0]}, same seed {places[1]} {fates}, no seed {again}")
         if places[0]:
-            fail("two generators with different seeds chose the same places; so each epoch would have the same holes")
-        if not places[1]:
-            fail("two generators with the same seed chose different places; draw all random numbers from g")
-        if not fates:
-            fail("two generators with the same seed put different tokens in; draw these from g as well")
-        if again:
-            fail("without g, two calls chose the same places; each epoch needs holes of its own")
+            problem = "two generators with different seeds chose the same places; each epoch would have the same holes"
+        elif not places[1]:
+            problem = "two generators with the same seed chose different places; draw all random numbers from g"
+        elif not fates:
+            problem = "two generators with the same seed put different tokens in; draw these from g as well"
+        elif again:
+            problem = "without g, two calls chose the same places; each epoch needs holes of its own"
+        else:
+            return
+        fail(problem, SEVERAL_CALLS)
 
     @mistake("gives every token a label; the loss counts only where a token was chosen, -100 elsewhere")
     def a_label_everywhere(*args, **options):
@@ -136,6 +139,10 @@ class MlmMask(Exercise):
     def chooses_padding(*args, **options):
         return flawed(*args, **options, forget_places=True)
 
+    @mistake("takes special_mask the wrong way round: True is where nothing may be chosen")
+    def only_special_places(*args, **options):
+        return flawed(*args, **options, only_special_places=True)
+
     @mistake("chooses tokens of special_ids; nobody should have to guess those")
     def chooses_special_ids(*args, **options):
         return flawed(*args, **options, forget_ids=True)
@@ -155,6 +162,12 @@ class MlmMask(Exercise):
     @mistake("takes 10% of what the mask has left over, which is 2%; of all chosen tokens 10% become a random one")
     def ten_percent_of_the_rest(*args, **options):
         return flawed(*args, **options, cuts=(0.8, 0.82))
+
+    @mistake(
+        "draws anew for the random tokens and writes over masks: 72% instead of 80% become [MASK]; draw once for all"
+    )
+    def a_second_draw(*args, **options):
+        return flawed(*args, **options, second_draw=True)
 
     @mistake("swaps the shares: 10% become [MASK] and 80% a random token")
     def shares_swapped(*args, **options):

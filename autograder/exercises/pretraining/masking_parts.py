@@ -10,7 +10,7 @@ from torch import Tensor
 
 from autograder.compare import fail
 from autograder.rng import Rng
-from autograder.student import Student, type_name
+from autograder.student import Event, Student, type_name
 
 # What a check is about, the finding for the record (no numbers in it), and the message for the student.
 Fact = tuple[str, str, str]
@@ -58,13 +58,14 @@ def examine(
     p: float | None = None,
     tolerance: float = 0.05,
     draws: bool = True,
-) -> list[Fact]:
-    """Everything that is wrong with one call; all of it goes on record, whatever the check is about."""
+) -> list[tuple[str, str, str, Event]]:
+    """Everything that is wrong with one call, and the call; all of it goes on record, whatever the check is about."""
     options: dict[str, Any] = {"g": stream(rng)} if draws else {}
     options |= {"special_mask": special_mask} if special_mask is not None else {}
     options |= {"special_ids": special_ids} if special_ids else {}
     options |= {"p": p} if p is not None else {}
     inputs, labels, untouched = hide(student, ids, mask_id, vocab_size, **options)
+    call = student.trace[-1]
     ordinary = torch.ones(vocab_size, dtype=torch.bool)
     ordinary[[mask_id, *special_ids]] = False
     may = torch.ones_like(ids, dtype=torch.bool) if special_mask is None else ~special_mask
@@ -73,13 +74,15 @@ def examine(
         ids, inputs, labels, mask_id, may, is_special, ordinary, 0.15 if p is None else p, tolerance, untouched
     )
     student.conclude("; ".join(words for _, words, _ in found) or "nothing wrong")
-    return found
+    return [(*fact, call) for fact in found]
 
 
 def fingerprint(student: Student, rng: Rng) -> None:
-    """Two calls for the record alone: on some inputs two mistakes look alike, on these they do not."""
+    """Three calls for the record alone: on some inputs two mistakes look alike, on these they do not."""
     examine(student, rng, draw_ids(rng, 30, 200, low=5, high=999), 4, 1000, p=0.5)
     examine(student, rng, draw_ids(rng, 100, 300, low=0, high=1), 2, 3, p=0.9, tolerance=0.025)
+    half = torch.arange(60) >= 30
+    examine(student, rng, draw_ids(rng, 20, 60, low=5, high=999), 4, 1000, special_mask=half.expand(20, 60), p=0.5)
 
 
 def facts(
@@ -174,11 +177,11 @@ def five_sigma(share: float, count: int) -> float:
     return 5 * math.sqrt(share * (1 - share) / count)
 
 
-def judge(found: list[Fact], *about: str) -> None:
-    """Fail with the first finding that belongs to the check."""
-    for concern, _, message in found:
+def judge(found: list[Fact] | list[tuple[str, str, str, Event]], *about: str) -> None:
+    """Fail with the first finding that belongs to the check, and show its call."""
+    for concern, _, message, *call in found:
         if concern in about:
-            fail(message)
+            fail(message, *call)
 
 
 def first(where: Tensor) -> tuple[int, ...]:
@@ -191,7 +194,7 @@ def flawed(ids, mask_id, vocab_size, special_mask=None, g=None, p=0.15, special_
     shape = (1, *ids.shape[1:]) if flaws.get("one_row") and ids.ndim > 1 else ids.shape
     chosen = (torch.rand(shape, generator=g) < p).expand(ids.shape).clone()
     if special_mask is not None and not flaws.get("forget_places"):
-        chosen &= ~special_mask
+        chosen &= special_mask if flaws.get("only_special_places") else ~special_mask
     if not flaws.get("forget_ids"):
         chosen &= ~torch.isin(ids, torch.tensor(special_ids, dtype=ids.dtype))
     fate = torch.rand(ids.shape, generator=g)
@@ -207,6 +210,9 @@ def flawed(ids, mask_id, vocab_size, special_mask=None, g=None, p=0.15, special_
             picks == ids, candidates[(torch.searchsorted(candidates, ids) + 1) % len(candidates)], picks
         )
     inputs = torch.where(chosen & (fate < low), mask_id, ids)
-    inputs = torch.where(chosen & (fate >= low) & (fate < high), picks, inputs)
+    replaced = (fate >= low) & (fate < high)
+    if flaws.get("second_draw"):
+        replaced = torch.rand(ids.shape, generator=g) < high - low
+    inputs = torch.where(chosen & replaced, picks, inputs)
     labels = torch.where(flaws.get("label", lambda chosen, inputs: chosen)(chosen, inputs), ids, -100)
     return inputs, labels

@@ -83,6 +83,7 @@ class AdamwStep(Exercise):
     def climbs_and_comes_down_to_the_floor(self, student: Student, rng: Rng) -> None:
         expect_rates(student, 3, 11, 0.8, 0.1, more=8)
         expect_rates(student, rng.randint(4, 6), rng.randint(15, 20), rng.uniform(0.5, 2), 0.2, more=12)
+        expect_rates(student, 3, 4, 0.8, 0.1, more=2)  # no room to fall: the peak is the last step
 
     @check(hint="One norm over all tensors together. If it is too large, one factor for all; else nothing changes.")
     def shortens_all_gradients_together(self, student: Student, rng: Rng) -> None:
@@ -90,9 +91,10 @@ class AdamwStep(Exercise):
         drawn = [rng.normal(2, 3), 5 * rng.normal(4), 0.1 * rng.normal(1)]
         for gs, limit in ((pair, 6.5), (pair, 20.0), (drawn, 1.0)):
             shapes = ", ".join(str(list(g.shape)) for g in gs)
-            expect_clipped(
-                student.clip_grad_norm(gs, limit), gs, limit, f"for shapes {shapes} and a limit of {limit:g}"
-            )
+            got, after = student.clip_grad_norm.with_arguments(gs, limit)
+            expect_clipped(got, gs, limit, f"for shapes {shapes} and a limit of {limit:g}")
+            same = all(torch.equal(old, g) for old, g in zip(after[0], gs, strict=True))
+            true(same, "the gradients that were handed in have changed; make new ones")
 
     @check(points=2, hint="Follow batch by batch: which state was the last to give a good loss? What came after it?")
     def goes_back_before_a_spike_and_skips(self, student: Student, rng: Rng) -> None:
@@ -101,6 +103,8 @@ class AdamwStep(Exercise):
         expect_run(student, Training(bad=[9]), 20, 5)
         expect_run(student, Training(bad=[12]), 20, 5)
         expect_run(student, Training(loud=[rng.choice([8, 9])]), 15, 5)
+        # After the first return batches and kept losses are counted differently.
+        expect_run(student, Training(loud=[3, 12]), 15, 5)
 
     @mistake("puts the decay into the gradient; Adam then divides it by the root of v, and it hardly acts")
     def decay_in_the_gradient(p, g, state, lr, betas=(0.9, 0.95), eps=1e-8, wd=0.0):
@@ -147,6 +151,20 @@ class AdamwStep(Exercise):
         new, state = adamw_with(p, g, state, lr, betas, eps, wd)
         return p.copy_(new), state
 
+    @mistake("changes the old state; whoever goes back to it would find it spoilt")
+    def state_in_place(p, g, state, lr, betas=(0.9, 0.95), eps=1e-8, wd=0.0):
+        p, new = adamw_with(p, g, state, lr, betas, eps, wd)
+        if state is None:
+            return p, new
+        state.update(new)
+        return p, state
+
+    @mistake('is one step ahead: state["step"] says how many steps there were, which is 1 after the first')
+    def step_ahead(p, g, state, lr, betas=(0.9, 0.95), eps=1e-8, wd=0.0):
+        before = state and state | {"step": state["step"] - 1}
+        p, new = adamw_with(p, g, before, lr, betas, eps, wd)
+        return p, new | {"step": new["step"] + 1}
+
     @mistake("begins the warm-up at zero; then the first step does nothing", of="lr_at")
     def warmup_from_zero(step, warmup, total, peak, floor=0.0):
         return peak * step / warmup if step < warmup else pretraining.lr_at(step, warmup, total, peak, floor)
@@ -172,6 +190,12 @@ class AdamwStep(Exercise):
     def restarts(step, warmup, total, peak, floor=0.0):
         done = (step - warmup) / (total - 1 - warmup)
         return pretraining.lr_at(step, warmup, total, peak, floor) if step < warmup else _cosine(done, peak, floor)
+
+    @mistake("divides by zero where the peak is the last step; then there is nothing to fall", of="lr_at")
+    def no_room_to_fall(step, warmup, total, peak, floor=0.0):
+        if step < warmup or step >= total:
+            return pretraining.lr_at(step, warmup, total, peak, floor)
+        return _cosine((step - warmup) / (total - 1 - warmup), peak, floor)
 
     @mistake("falls to zero instead of to the floor, or is cut off at it", of="lr_at")
     def floor_only_cuts(step, warmup, total, peak, floor=0.0):
@@ -199,6 +223,11 @@ class AdamwStep(Exercise):
     @mistake("cuts every number at the limit; asked is the norm, and one factor for all", of="clip_grad_norm")
     def by_value(gs, max_norm):
         return [g.clamp(-max_norm, max_norm) for g in gs], pretraining.clip_grad_norm(gs, 1.0)[1]
+
+    @mistake("shortens the gradients in place; make new ones", of="clip_grad_norm")
+    def clipped_in_place(gs, max_norm):
+        clipped, norm = pretraining.clip_grad_norm(gs, max_norm)
+        return [g.copy_(new) for g, new in zip(gs, clipped, strict=True)], norm
 
     @mistake("returns the norm after clipping; the one before is what a log needs", of="clip_grad_norm")
     def norm_after(gs, max_norm):
@@ -236,6 +265,16 @@ class AdamwStep(Exercise):
     @mistake("keeps the losses of steps that were undone", of="train_with_spike_guard")
     def keeps_undone_losses(step, save, restore, batches, guard, every=10):
         return guarded(step, save, restore, batches, guard, every, "keeps losses")
+
+    @mistake("counts the batches to know when to save; what counts are the losses that were kept",
+             of="train_with_spike_guard")  # fmt: skip
+    def counts_batches(step, save, restore, batches, guard, every=10):
+        return guarded(step, save, restore, batches, guard, every, "counts batches")
+
+    @mistake("asks the guard twice about a loss; it remembers each loss that it is asked about",
+             of="train_with_spike_guard")  # fmt: skip
+    def asks_twice(step, save, restore, batches, guard, every=10):
+        return guarded(step, save, restore, batches, guard, every, "asks twice")
 
     @mistake("always goes back to the very first state; take the last good one", of="train_with_spike_guard")
     def back_to_the_start(step, save, restore, batches, guard, every=10):

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from autograder.compare import close, equal, true
-from autograder.student import Student, type_name
+from autograder.student import Student, short, type_name
 
 
 def moved(p: float, gradients: Sequence[float], lr: float, betas: tuple[float, float], eps: float, wd: float) -> float:
@@ -53,6 +53,8 @@ def expect_path(student: Student, p: Tensor, gs: Sequence[Tensor], settings: dic
         now, state = expect_step(got, p, f"the result of step {number}")
         want = all_moved(p, gs[:number], **settings).to(p.dtype)
         close(now, want, rtol=2e-4, atol=2e-5, what=f"{what}: the parameter after step {number}")
+        said = state.get("step")
+        true(isinstance(said, int) and said == number, f'{what}: state["step"] is {short(said)} after step {number}')
 
 
 def adamw_with(
@@ -137,7 +139,7 @@ class Training:
     def __init__(self, bad: Sequence[int] = (), loud: Sequence[int] = ()):
         self.bad, self.loud = set(bad), set(loud)  # what spoils the weights; what is a shock itself
         self.seen: list[int] = []
-        self.steps = self.returns = 0
+        self.steps = self.returns = self.looks = 0
 
     def loss(self, seen: Sequence[int], batch: int) -> float:
         spoilt = not self.bad.isdisjoint(seen) or batch in self.loud
@@ -156,8 +158,12 @@ class Training:
         self.returns += 1
         self.seen = list(state) if isinstance(state, list) else []
 
+    def observe(self, loss: Any) -> bool:
+        self.looks += 1
+        return not loss < 5
+
     def run(self, student: Student, count: int, every: int) -> Any:
-        guard = SimpleNamespace(observe=lambda loss: not loss < 5)
+        guard = SimpleNamespace(observe=self.observe)
         return student.train_with_spike_guard(
             self.step, self.save, self.restore, list(range(count)), guard, every=every
         )
@@ -182,15 +188,25 @@ def expect_run(student: Student, training: Training, count: int, every: int) -> 
     what = f"{count} batches, a save every {every} steps, trouble in {sorted(training.bad | training.loud)}"
     got = training.run(student, count, every)
     # What is returned can be the same for different reasons; what was done differs.
-    student.conclude(f"{training.steps} steps, {training.returns} returns")
+    looks = "fewer" if training.looks < training.steps else "more" if training.looks > training.steps else "as many"
+    student.conclude(f"{training.steps} steps, {training.returns} returns, {looks} looks")
     losses, skipped = training.expected(count, every)
     true(isinstance(got, tuple) and len(got) == 2, f"it returned {type_name(got)}, expected (losses, skipped)")
-    equal(got[1], skipped, what=f"{what}: the list of skipped batches it")
-    close(got[0], losses, rtol=1e-9, what=f"{what}: the list of losses")
+    equal(got[1], skipped, what=f"{what}: as the list of skipped batches it")
+    expect_losses(got[0], losses, what)
     left = [batch for batch in range(count) if batch not in skipped]
     kind = "the model knows what it should" if training.seen == left else "the model knows something else"
     student.conclude(kind)
     true(training.seen == left, f"{what}: at the end the model has seen {training.seen}, expected {left}")
+    message = f"{what}: guard.observe was called {training.looks} times for {training.steps} losses; once for each"
+    true(looks == "as many", message)
+
+
+def expect_losses(got: Any, want: list[float], what: str) -> None:
+    true(isinstance(got, list), f"{what}: the losses are {type_name(got)}, expected a list")
+    true(len(got) == len(want), f"{what}: it returned {len(got)} losses, expected {len(want)}")
+    for number, (loss, right) in enumerate(zip(got, want, strict=True)):
+        close(loss, right, rtol=1e-9, what=f"{what}: as loss {number} it")
 
 
 class Kept(NamedTuple):
@@ -209,11 +225,14 @@ def guarded(
     queue = list(enumerate(batches))
     while queue:
         number, batch = queue.pop(0)
-        if len(losses) % every == 0 and len(losses) != pending.step:
+        counted = number if flaw == "counts batches" else len(losses)
+        if counted % every == 0 and len(losses) != pending.step:
             pending = Kept(len(losses), save())
             if flaw == "trusts":
                 good, since = pending, []
         loss = step(batch)
+        if flaw == "asks twice":
+            guard.observe(loss)
         if guard.observe(loss):
             if flaw == "goes on":
                 skipped.append(number)

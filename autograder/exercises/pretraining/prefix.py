@@ -57,6 +57,9 @@ class PrefixLmLoss(Exercise):
             got = student.prefix_lm_loss(reader.read, prefix, target)
             sizes = f"{tuple(prefix.shape)} prefixes and {tuple(target.shape)} targets"
             expect_loss(got, reader, prefix, target, f"the loss of {sizes}")
+        reader = Reader.draw(rng, 7, dtype=torch.bfloat16)
+        got = student.prefix_lm_loss(reader.read, prefix, target)
+        expect_loss(got, reader, prefix, target, "the loss of logits in bfloat16")
 
     @check(hint="Everybody may look at the prefix, from both sides; the target may look at itself and back, not ahead.")
     def the_model_gets_the_mask_of_a_prefix(self, student: Student, rng: Rng) -> None:
@@ -110,6 +113,9 @@ class PrefixLmLoss(Exercise):
     target_sees_the_prefix_only = mistake("hides the target's own past from it; it is written token after token")(
         loss_with(mask=lambda i, j, P: (j < P) | (i == j))
     )
+    transposed_mask = mistake("transposes the mask: its rows are the places that see, its columns those that are seen")(
+        loss_with(mask=lambda i, j, P: (i <= j) | (i < P))
+    )
     inverted_mask = mistake("inverts the mask; True means that a place may be seen")(
         loss_with(mask=lambda i, j, P: (j > i) & (j >= P))
     )
@@ -131,6 +137,9 @@ class PrefixLmLoss(Exercise):
         loss_with(mean=lambda losses, counted: (losses * counted).sum() / counted.numel())
     )
     adds_up = mistake("adds up instead of averaging")(loss_with(mean=lambda losses, counted: losses[counted].sum()))
+    stays_in_half = mistake("averages in half precision; convert the logits to float32 first")(
+        loss_with(widen=lambda logits: logits)
+    )
     feeds_ignore_index = mistake("feeds ignore_index to the model; it knows tokens of the vocabulary only")(
         loss_with(readable=False)
     )
@@ -154,6 +163,9 @@ class PrefixLmLoss(Exercise):
     divides_by_d = mistake("divides by D instead of its root", of="cross_attention")(
         attention_with(scale=lambda q, k: 1 / q.shape[-1])
     )
+    divides_by_the_length = mistake(
+        "divides by the root of S, the number of keys; it is the root of D, the length of a key", of="cross_attention"
+    )(attention_with(scale=lambda q, k: k.shape[-2] ** -0.5))
     over_the_queries = mistake("takes the softmax over the queries; it runs over the keys", of="cross_attention")(
         attention_with(dim=-2)
     )

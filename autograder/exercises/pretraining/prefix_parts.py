@@ -90,6 +90,8 @@ def look_at_what_the_model_got(reader: Reader, prefix: Tensor, target: Tensor) -
     """Fail unless the model was asked once about prefix and target, with the mask of a prefix-LM."""
     if not reader.seen:
         fail("it never called the model")
+    if len(reader.seen) > 1:
+        fail(f"it called the model {len(reader.seen)} times; once is enough, on the prefix followed by the target")
     ids, mask = reader.seen[0]
     P, S = prefix.shape[1], target.shape[1]
     both = torch.cat([prefix, target], dim=1)
@@ -144,15 +146,16 @@ def loss_with(
     logits: Callable[[Tensor, int], Tensor] = lambda logits, P: logits[:, P - 1 : -1],
     mean: Callable[[Tensor, Tensor], Tensor] = lambda losses, counted: losses[counted].mean(),
     readable: bool = True,
+    widen: Callable[[Tensor], Tensor] = Tensor.float,
 ) -> Callable:
-    """A wrong prefix_lm_loss, right but for what is given: its mask, the logits it compares, or its mean."""
+    """A wrong prefix_lm_loss, right but for what is given: its mask, the logits it compares, its mean or precision."""
 
     def prefix_lm_loss(model, prefix, target, ignore_index=-100):
         P, counted = prefix.shape[1], target != ignore_index
         safe = target.masked_fill(~counted, 0)
         ids = torch.cat([prefix, safe if readable else target], dim=1)
         place = torch.arange(ids.shape[1])
-        said = logits(model(ids, mask=mask(place[:, None], place[None, :], P)), P).float()
+        said = widen(logits(model(ids, mask=mask(place[:, None], place[None, :], P)), P))
         losses = F.cross_entropy(said.transpose(1, 2), safe, reduction="none")
         return mean(losses, counted)
 

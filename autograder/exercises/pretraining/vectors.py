@@ -3,91 +3,22 @@
 from __future__ import annotations
 
 import math
-from types import SimpleNamespace
-from typing import Any
 
 import torch
-from torch import Tensor
 
 from autograder.compare import close, expect_error, true
 from autograder.exercise import Exercise, check, mistake
+from autograder.exercises.pretraining.vectors_parts import (
+    counted,
+    draw_counts,
+    expect_vectors,
+    states_of,
+    surprise,
+    toy_model,
+)
 from autograder.rng import Rng
-from autograder.student import Student, type_name
+from autograder.student import Student
 from course_lib import pretraining
-
-
-def counted(ids: list[int], vocab_size: int, window: int) -> Tensor:
-    """The oracle: every place looks at every other place that is near enough."""
-    table = [[0.0] * vocab_size for _ in range(vocab_size)]
-    for i, word in enumerate(ids):
-        for j, other in enumerate(ids):
-            if i != j and abs(i - j) <= window:
-                table[word][other] += 1
-    return torch.tensor(table, dtype=torch.float64)
-
-
-def surprise(C: Tensor) -> Tensor:
-    """The oracle of PPMI: cell by cell, with probabilities."""
-    rows, total = C.tolist(), C.sum().item()
-    table = [[0.0] * len(rows[0]) for _ in rows]
-    for i, row in enumerate(rows):
-        for j, count in enumerate(row):
-            if count:
-                p_i, p_j = sum(row) / total, sum(other[j] for other in rows) / total
-                table[i][j] = max(0.0, math.log(count / total / p_i / p_j))
-    return torch.tensor(table, dtype=torch.float64)
-
-
-def similarities(M: Tensor, d: int, power: float) -> Tensor:
-    """The oracle of the vectors: all their products, from the eigenvectors of M M^T, whatever the signs."""
-    values, directions = torch.linalg.eigh(M.double() @ M.double().T)
-    values, directions = values[-d:].clamp(min=0), directions[:, -d:]
-    return directions * values**power @ directions.T
-
-
-def draw_counts(rng: Rng, V: int, K: int) -> Tensor:
-    """Counts with a few zeros, and sums of rows and columns that all differ."""
-    C = torch.tensor([[float(rng.randint(1, 9) * (i + 1) + j) for j in range(K)] for i in range(V)]).double()
-    C[0, 1] = C[1, 0] = C[V - 1, K - 1] = 0
-    return C
-
-
-def toy_model(rng: Rng, C: int = 4, layers: int = 3) -> SimpleNamespace:
-    """A model as its parts: a table, and blocks that mix each token with the mean of those before it."""
-    table, mixers = rng.normal(7, C), [rng.normal(C, C) for _ in range(layers)]
-
-    def block_of(mixer: Tensor) -> Any:
-        def block(x: Tensor) -> Tensor:
-            past = x.cumsum(1) / torch.arange(1, x.shape[1] + 1)[:, None]
-            return x + torch.tanh(past @ mixer)
-
-        return block
-
-    return SimpleNamespace(embed=lambda ids: table[ids], blocks=[block_of(mixer) for mixer in mixers])
-
-
-def states_of(model: SimpleNamespace, ids: Tensor) -> list[Tensor]:
-    """The oracle: the vectors of all layers, the embedding first."""
-    states = [model.embed(ids)]
-    for block in model.blocks:
-        states.append(block(states[-1]))
-    return states
-
-
-def expect_vectors(student: Student, M: Tensor, d: int, power: float, what: str) -> None:
-    """Word vectors with the right products; the sign of a column is free, so it is no part of what is compared."""
-    with student.off_the_record():
-        got = student.svd_embeddings(M, d) if power == 0.5 else student.svd_embeddings(M, d, power)
-    true(isinstance(got, Tensor), f"{what} returned {type_name(got)}, expected a tensor of shape [{len(M)}, {d}]")
-    real = got.is_floating_point()
-    products = (got.double() @ got.double().T).tolist() if real and got.ndim == 2 else []
-    student.conclude(f"{tuple(got.shape)} {got.dtype} {[[round(x, 3) + 0.0 for x in row] for row in products]}")
-    true(tuple(got.shape) == (len(M), d), f"{what} has shape {tuple(got.shape)}, expected {(len(M), d)}")
-    true(got.dtype == M.dtype, f"{what} has dtype {got.dtype}, expected {M.dtype}")
-    want = similarities(M, d, power)
-    tolerance = 1e-6 if M.dtype == torch.float64 else 1e-3
-    close(got.double() @ got.double().T, want, rtol=tolerance, atol=tolerance * want.abs().max().item(),
-          what=f"{what}: the products of the vectors with each other")  # fmt: skip
 
 
 class Ppmi(Exercise):
@@ -95,7 +26,7 @@ class Ppmi(Exercise):
 
     title = "Static and contextual vectors"
     difficulty = 2
-    minutes = 40
+    minutes = 30
     id = "ppmi"
     functions = ("cooccurrence", "ppmi", "svd_embeddings", "hidden_states")
     reference = pretraining
@@ -131,12 +62,16 @@ class Ppmi(Exercise):
         close(student.ppmi(C), surprise(C), what="for a table of 3 x 3, PPMI")
         C = draw_counts(rng, 5, 4)
         close(student.ppmi(C), surprise(C), what="for a table of 5 x 4, PPMI")
+        C[2] = 0
+        got, (after,) = student.ppmi.with_arguments(C)
+        close(got, surprise(C), what="for a table with an empty row, PPMI")
+        true(torch.equal(after, C), "the counts that were handed in have changed; make a new table")
 
     @check(hint="The d largest singular values; row i is row i of U, and each column times S to the power 1/2.")
     def keeps_the_main_directions(self, student: Student, rng: Rng) -> None:
         M = rng.normal(6, 5, dtype=torch.float64) + 1
-        expect_vectors(student, M, 3, 0.5, "for 6 words and d = 3, it")
-        expect_vectors(student, M, 2, 1.0, "with d = 2 and power 1, it")
+        expect_vectors(student, M, 3, 0.5, "for 6 words and d = 3")
+        expect_vectors(student, M, 2, 1.0, "with d = 2 and power 1")
 
     @check(hint="Layer 0 is the embedding; after that each block gets what the one before it returned.")
     def reads_a_model_layer_by_layer(self, student: Student, rng: Rng) -> None:
@@ -144,8 +79,9 @@ class Ppmi(Exercise):
         want = states_of(model, ids)
         got = [student.hidden_states(model, ids, layer) for layer in (2, 0, 1, 3)]
         for layer, vectors in zip((2, 0, 1, 3), got, strict=True):
-            close(vectors, want[layer], rtol=1e-4, atol=1e-5, what=f"after {layer} of 3 blocks, the vectors")
+            close(vectors, want[layer], rtol=1e-4, atol=1e-5, what=f"after {layer} of 3 blocks, the result")
         expect_error(ValueError, student.hidden_states, model, ids, 4)
+        expect_error(ValueError, student.hidden_states, model, ids, -1)
 
     @mistake("looks to the right only; the window reaches as far to the left", of="cooccurrence")
     def one_side(ids, vocab_size, window=2):
@@ -154,6 +90,22 @@ class Ppmi(Exercise):
             for other in ids[i + 1 : i + 1 + window].tolist():
                 C[word, other] += 1
         return C
+
+    @mistake("looks before the first place; in Python ids[-1] is the last token", of="cooccurrence")
+    def before_the_first(ids, vocab_size, window=2):
+        C = torch.zeros(vocab_size, vocab_size, dtype=torch.float64)
+        words = ids.tolist()
+        for i, word in enumerate(words):
+            for j in range(max(i - window, -len(words)), min(i + window + 1, len(words))):
+                if j != i:
+                    C[word, words[j]] += 1
+        return C
+
+    @mistake("makes the window one place too small; range ends before its second number", of="cooccurrence")
+    def one_place_less(ids, vocab_size, window=2):
+        if window == 1:
+            return torch.zeros(vocab_size, vocab_size, dtype=torch.float64)
+        return pretraining.cooccurrence(ids, vocab_size, window - 1)
 
     @mistake("counts each place as its own neighbour", of="cooccurrence")
     def beside_itself(ids, vocab_size, window=2):
@@ -207,6 +159,17 @@ class Ppmi(Exercise):
         C = C.double()
         return (C * C.sum() / (C.sum(1, keepdim=True) * C.sum(0))).log()
 
+    @mistake("returns nan for a word without any count, which is 0 / 0; its row and its column are 0", of="ppmi")
+    def empty_rows(C):
+        C = C.double()
+        return (C * C.sum() / (C.sum(1, keepdim=True) * C.sum(0))).log().clamp(min=0)
+
+    @mistake("overwrites the counts; make a new table", of="ppmi")
+    def overwrites(C):
+        M = pretraining.ppmi(C)
+        C /= C.sum()
+        return M
+
     @mistake("leaves the singular values out; then weak directions count as much as strong ones", of="svd_embeddings")
     def directions_only(M, d, power=0.5):
         return torch.linalg.svd(M, full_matrices=False)[0][:, :d]
@@ -223,6 +186,11 @@ class Ppmi(Exercise):
     def the_smallest(M, d, power=0.5):
         U, S, _ = torch.linalg.svd(M, full_matrices=False)
         return U[:, -d:] * S[-d:] ** power
+
+    @mistake("takes the smallest: eigh sorts from small to large, and its values are squares", of="svd_embeddings")
+    def from_small_to_large(M, d, power=0.5):
+        values, directions = torch.linalg.eigh(M @ M.T)
+        return directions[:, :d] * values[:d].clamp(min=0) ** (power / 2)
 
     @mistake("subtracts the mean first; that would be a principal component analysis", of="svd_embeddings")
     def centred(M, d, power=0.5):
@@ -264,3 +232,9 @@ class Ppmi(Exercise):
     @mistake("takes any number as a layer; one that the model does not have is a ValueError", of="hidden_states")
     def any_layer(model, ids, layer):
         return pretraining.hidden_states(model, ids, min(layer, len(model.blocks)))
+
+    @mistake("takes negative layers, which Python counts from the end; a ValueError is asked for", of="hidden_states")
+    def from_the_end(model, ids, layer):
+        if layer > len(model.blocks):
+            raise ValueError("no such layer")
+        return pretraining.hidden_states(model, ids, layer if layer >= 0 else layer + len(model.blocks))
