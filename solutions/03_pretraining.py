@@ -44,7 +44,7 @@ measured on other text says little about what was learned.
 
 **How the chapter works.** As before: an *idea*, a question to *predict*, the *exercise*, its *check*, an *experiment*
 with a picture. Experiments use your function once it passes its checks and the course's until then, so nothing blocks
-you. There are thirteen exercises, ★ or ★★, in five parts. Together they take about eight and a half hours.
+you. There are thirteen exercises, ★ or ★★, in five parts. Together they take a good eight hours.
 
 **To begin here.** You need not have finished the first two chapters. Where an experiment wants a GPT, it takes the
 course's, or yours if it has passed. If you want the short way through, do Exercises 3, 7, 10 and 12: the loss, the
@@ -161,9 +161,9 @@ def train_ngram(tokens, n: int) -> list[dict]:
 def stupid_backoff(w, ctx, counts: list[dict], alpha: float = 0.4) -> float:
     """The score of token w after the context ctx, a text or a list of any length.
 
-    counts: as train_ngram returns them, in plain dictionaries. Of ctx only the last n - 1 tokens are
-    looked at, where n is len(counts); cutting it to those is free. Each token dropped after that costs a factor alpha.
-    A token that was never seen has score 0.
+    counts: as train_ngram returns them, in plain dictionaries: what was never seen is a missing key, so ask with .get.
+    Of ctx only the last n - 1 tokens are looked at, where n is len(counts); cutting it to those is free. Each token
+    dropped after that costs a factor alpha. A token that was never seen has score 0.
 
     >>> counts = train_ngram("abracadabra", 3)
     >>> stupid_backoff("c", "ra", counts), stupid_backoff("d", "ra", counts)
@@ -183,7 +183,7 @@ def stupid_backoff(w, ctx, counts: list[dict], alpha: float = 0.4) -> float:
 
 
 def continuation_counts(counts: list[dict]) -> list[dict]:
-    """The counts of Kneser-Ney, from those of train_ngram; the argument stays as it was.
+    """The counts of Kneser-Ney, from those of train_ngram in plain dictionaries; the argument stays as it was.
 
     Returns n dictionaries of the same form. levels[k][context][w], for k < n - 1: how many different tokens stand
     before "context w" in the text; that is for how many of the contexts one token longer w is in the table. The last
@@ -210,8 +210,8 @@ def continuation_counts(counts: list[dict]) -> list[dict]:
 def absolute_discounting(w, ctx, levels: list[dict], vocab_size: int, discount: float = 0.75) -> float:
     """The probability of w after ctx. Over a vocabulary of vocab_size tokens these add up to one.
 
-    levels: counts, or continuation counts, in plain dictionaries. From 1 / vocab_size up, for contexts of 0, 1, ...,
-    n - 1 tokens from the end of ctx, or as far as ctx reaches:
+    levels: counts, or continuation counts, in plain dictionaries: ask with .get. From 1 / vocab_size up, for contexts
+    of 0, 1, ..., n - 1 tokens from the end of ctx, or as far as ctx reaches:
     p = max(count - discount, 0) / total + discount * kinds / total * p.
     If a context was never seen, stop there and keep p: no longer context can have been seen either.
 
@@ -388,7 +388,7 @@ nowhere.
 
 # %% [markdown]
 r"""
-## Exercise 2 · Static and contextual vectors  ★★ · 40 min
+## Exercise 2 · Static and contextual vectors  ★★ · 30 min
 
 **Idea.** "You shall know a word by the company it keeps", wrote the linguist J. R. Firth in 1957. So count the company.
 A table C has a row and a column for each word of the vocabulary, and C[i, j] says how often word j stood within a
@@ -644,17 +644,19 @@ for ax in axes[:2]:
 display.show(
     fig,
     alt="Left: static vectors in two dimensions; six words of the water family on one side, six of the money family on "
-    "the other, and 'bank' between them. Middle: contextual vectors of 'bank' after the second block, two clouds, one "
-    "for each sense, which do not touch. Right: the silhouette of the senses is 0 for the embedding and high after "
-    "both blocks.",
+    "the other, and 'bank' between them along the first direction, below most of the others. Middle: contextual "
+    "vectors of 'bank' after the second block, two clouds, one for each sense, which do not touch. Right: the "
+    "silhouette of the senses is 0 for the embedding and high after both blocks.",
 )
 
 # %% [markdown]
 r"""
-**What to see.** On the left, the first direction has found the two families, although nobody named them. "Bank"
-has one vector for both of its lives, in the middle between them. (The second direction is not about the families at
-all.) In the middle picture, the same word has a vector for each context, and they fall into two clouds, far apart along
-the first direction. Mind the scale of the second one.
+**What to see.** On the left, the first direction has found the two families, although nobody named them. "Bank" has one
+vector for both of its lives, and along the first direction it lies in the middle between them. (The second direction is
+not about the families at all. That "cash" seems close to "bank" is an accident of the flat picture: in all eight
+dimensions "mud" is closer to it, and no word of either family is really close.) In the middle picture, the same word
+has a vector for each context, and they fall into two clouds, far apart along the first direction. Mind the scale of the
+second one.
 
 On the right, the embedding does not separate the senses at all: all that differs there is the position, and we made
 sure that it says nothing. One block is enough, because attention can fetch the cue from three places further left. The
@@ -942,7 +944,8 @@ def mlm_mask(
     """Hide tokens for a masked language model; return (inputs, labels), both new tensors of the shape of ids.
 
     ids: integers [..., T]. Each token is chosen with probability p, independently of the others, but never where
-    special_mask (boolean, the shape of ids) is True, and never a token of special_ids. Of the chosen tokens 80% become
+    special_mask (boolean, the shape of ids) is True, and never a token of special_ids. (A mask_id that stands in the
+    text already may be chosen like any other token, unless special_ids names it.) Of the chosen tokens 80% become
     mask_id, 10% become a random token, and 10% stay. A random token is any token below vocab_size except mask_id and
     those of special_ids, all equally likely; so it may happen to be the old one.
 
@@ -1167,7 +1170,7 @@ $$\text{hidden} = \mathrm{round}(\text{noise} \cdot T), \qquad
 
 These counts are exact, only the *places* are drawn. Two spans that touch would be one, so at least one token stays
 between them. One way to draw: first cut the hidden tokens into so many pieces, at random joints. Then lay out the kept
-tokens in a row, choose for each span another of the places before, between and behind them, and put the spans there.
+tokens in a row, choose a different place for each span (before, between or behind the kept tokens), and put it there.
 
 T5's sentinels are the last 100 entries of the vocabulary, used from the end: 32099, 32098, 32097, …
 """
@@ -1283,14 +1286,16 @@ real_tokens = np.array([round(noise * SPAN_T) for noise in noises])
 fig, axes = plt.subplots(1, 2, figsize=(9.4, 3.7))
 for k, (mean_span, table) in enumerate(sizes.items()):
     look = plots.line(k)
-    axes[0].plot(noises, table[:, 0], **look)
-    axes[0].plot(noises, table[:, 1], **(look | {"markerfacecolor": "white"}), label=f"spans of {mean_span:.0f}")
+    axes[0].plot(noises, table[:, 0], **look, label=f"inputs, spans of {mean_span:.0f}")
+    axes[0].plot(
+        noises, table[:, 1], **(look | {"markerfacecolor": "white"}), label=f"targets, spans of {mean_span:.0f}"
+    )
 axes[0].axhline(SPAN_T, color="#888888", linewidth=1)
 axes[0].axvline(0.15, color="#888888", linewidth=1, linestyle=":")
-for ax, height in zip(axes, (870, 0.02), strict=True):
-    ax.text(0.16, height, "15%", fontsize=9, va="top" if height > 1 else "bottom", color="#555555")
-axes[0].set(xlabel="noise", ylabel="tokens", ylim=(0, 900), title="Inputs (filled) and targets (hollow)")
-axes[0].legend(loc="upper center")
+for ax in axes:
+    ax.text(0.16, 0.02, "15%", fontsize=9, va="bottom", color="#555555", transform=ax.get_xaxis_transform())
+axes[0].set(xlabel="noise", ylabel="tokens", ylim=(0, 1000), title="Inputs (filled) and targets (hollow)")
+axes[0].legend(loc="upper center", ncols=2, fontsize=8.5)
 passes = sizes[3.0].sum(1) / 2  # each token goes through half of the parameters
 axes[1].axhline((SPAN_T - 1) / SPAN_T, color=plots.COLOURS[3], linestyle=":", label="causal")
 axes[1].plot(noises, sizes[3.0][:, 1] / passes, label="spans of 3, all targets", **plots.line(1))
@@ -1312,10 +1317,15 @@ display.show(
 
 # %% [markdown]
 r"""
-**What to see.** At the usual noise of 15% (dotted line) span corruption puts about twice as many tokens into the loss
-per full pass as masking does, and still only a fraction of what the causal loss gets. More noise gives more answers per
-pass, at last even more than the causal loss has, because every target token goes through the decoder half only. They
-are harder ones, too: at 80% the model hardly sees anything from which it could guess.
+**What to see.** On the left, spans of one token shorten nothing: each is replaced by one sentinel, and the inputs stay
+at 512. Beyond one half there are not enough kept tokens to part spans of one, so the spans become fewer and longer: the
+inputs shrink after all, and the targets grow no further. Longer spans make the inputs shorter at once.
+
+On the right, at the usual noise of 15% (dotted line), span corruption puts two and a half times as many tokens into the
+loss per full pass as masking does, not quite twice as many if the sentinels are left out, and still only a fraction of
+what the causal loss gets. More noise gives more answers per pass, at last even more than the causal loss has, because
+every target token goes through the decoder half only. They are harder ones, too: at 80% the model hardly sees anything
+from which it could guess.
 
 Do not read the right picture as a ranking. A token in the loss is not worth the same everywhere: a hole with both sides
 visible asks another question than the next token does. Which objective makes the better model was measured by Raffel et
@@ -1372,10 +1382,12 @@ def prefix_lm_loss(model, prefix: Tensor, target: Tensor, ignore_index: int = -1
 
     model: a function; model(ids, mask=mask) returns logits [B, T, V] for ids [B, T] and a boolean mask [T, T] that is
     True where a place (row) may see another (column). prefix: integers [B, P], P >= 1. target: integers [B, S]; tokens
-    equal to ignore_index are padding and stand at the end. They do not count, and the model must not be fed them.
+    equal to ignore_index are padding and stand at the end. They do not count, and the model must not be fed them. At
+    least one token of the batch counts.
 
-    Call the model once, on the prefix followed by the target. Returns a tensor with one number, in float32 also for
-    logits in half precision. All target tokens that count weigh the same.
+    Call the model once, on the prefix followed by the target. (The last target token predicts nothing: it may be left
+    away.) Returns a tensor with one number, in float32 also for logits in half precision. All target tokens that count
+    weigh the same.
 
     Forbidden here: scaled_dot_product_attention and the attention layers of torch. F.cross_entropy is allowed.
 
@@ -1655,6 +1667,7 @@ def lr_at(step: int, warmup: int, total: int, peak: float, floor: float = 0.0) -
 
     Steps 0 to warmup - 1 are stairs of equal height, and the first is not zero: peak * (step + 1) / (warmup + 1). Step
     warmup has the peak. Then half a cosine falls to the floor, which step total - 1 has exactly, and all later ones.
+    With warmup = total - 1 there is nothing to fall: that step has the peak, and the floor comes after it.
 
     >>> [round(lr_at(step, warmup=1, total=6, peak=1.0), 3) for step in range(7)]
     [0.5, 1.0, 0.854, 0.5, 0.146, 0.0, 0.0]
@@ -1693,10 +1706,11 @@ def train_with_spike_guard(step, save, restore, batches, guard, every: int = 10)
     step(batch) makes a step and returns the loss before it. save() returns a copy of the state of model and optimiser,
     restore(state) puts one back. guard.observe(loss) says whether this loss is a spike; call it once for each loss.
 
-    A state is saved before the steps 0, every, 2 * every ..., counted by the losses that you have kept. It is *good* as
-    soon as the loss that was computed with it is no spike: what a bad step breaks shows only in the next loss. (The
-    state at the very start is the one to return to while there is no other.) After a spike: restore the last good
-    state, drop the losses since, and never use those batches again, nor the spike's own.
+    Two states are kept. The *pending* one is the newest, and no loss has proved it: it is saved before the steps 0,
+    every, 2 * every ..., counted by the losses that you have kept. The *good* one is proved: a pending state becomes
+    good as soon as the loss that was computed with it is no spike, for what a bad step breaks shows only in the next
+    loss. (While there is no other, the state at the very start counts as good.) After a spike: restore the good state,
+    forget the pending one, drop the losses since the good one, and never use those batches again, nor the spike's own.
 
     Returns (the losses of the steps that were kept, the numbers of the batches that were skipped), numbers from 0.
 
@@ -1750,7 +1764,8 @@ your guard, which watches the loss by the median of the last ones.
 cost?</summary>
 
 The first run loses a large part of what it had learned. Whether it gets back depends on how much time is left. The
-guard loses the steps since its last good state, a handful of batches, and the computing time that went into them.
+guard loses the steps since its last good state, good batches and bad ones alike, and the computing time that went into
+them. With a save every ten steps that is a handful.
 </details>
 """
 
@@ -1820,7 +1835,7 @@ class Run:
 
 held_out = draw(8, LAST, len(PAGES), seed=9, rows=32)
 stream = [(ids, targets, 1.0) for ids, targets in draw(STEPS, 0, LAST, seed=1)]
-POISON = range(STEPS // 2, STEPS // 2 + 3)
+POISON = range(STEPS // 2 + 5, STEPS // 2 + 8)  # between two saves
 shuffler = torch.Generator().manual_seed(2)
 for n in POISON:
     ids, targets, _ = stream[n]
@@ -1863,13 +1878,15 @@ display.show(
     f"the end {ends['rewinds and skips']:.2f}.",
 )
 recovered = f"it is back at its old loss after {back - POISON[-1]} batches" if back else "it never gets back"
-print(f"the guard skipped {len(skipped)} of {STEPS} batches; going on, {recovered}")
+bad = len(set(skipped) & set(POISON))
+print(f"the guard skipped {len(skipped)} of {STEPS} batches, and {bad} of those were bad; going on, {recovered}")
 
 # %% [markdown]
 r"""
 **What to see.** Three batches undo most of what had been learned, and the rest of this short run is not enough to catch
 up. Clipping did not help: Adam divides by the usual size of the gradient, so the *length* of its steps is set by the
-learning rate, not by the gradient. The guard pays with a few batches and is on its old curve at once.
+learning rate, not by the gradient. The guard is on its old curve at once. It has skipped eight batches: three were bad,
+and five are the price. They had been read since the last save, and went with it when the weights were put back.
 
 What is not shown is why spikes happen by themselves. Ours is home-made, and a guard that only looks at the loss would
 be fooled by slow damage. In practice one also watches the norm of the gradient, which your `clip_grad_norm` returns.
@@ -1889,7 +1906,7 @@ not explode: where is the loss of a model that has lost everything but the frequ
 """
 
 # %% tags=["experiment"]
-peaks = (1e-3, 3e-3, 1e-2, 3e-2, 1e-1, 3e-1, 1.0)
+peaks = (3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1, 3e-1, 1.0)
 clean = [(ids, targets, 1.0) for ids, targets in draw(SWEEP_STEPS, 0, LAST, seed=3)]
 curves, final = {}, {}
 for peak in peaks:
@@ -1905,7 +1922,7 @@ fig, axes = plt.subplots(1, 2, figsize=(9.8, 3.6))
 axes[0].plot(peaks, [final[peak] for peak in peaks], **plots.line(0))
 for level, what in ((math.log(len(letters)), "guessing"), (by_letters, "letter frequencies")):
     axes[0].axhline(level, color="#444444", linewidth=1, linestyle=":")
-    axes[0].text(peaks[0], level + 0.03, what, fontsize=9, va="bottom")
+    axes[0].text(best, level + 0.03, what, fontsize=9, va="bottom")
 axes[0].annotate(f"best: {best:g}", (best, final[best]), xytext=(0, -14), textcoords="offset points", ha="center")
 axes[0].set(xscale="log", xlabel="peak of the learning rate", ylabel="held-out loss, nats", title="At the end")
 axes[0].set_ylim(min(final.values()) - 0.35, max(*final.values(), math.log(len(letters))) + 0.2)
@@ -1932,11 +1949,13 @@ print(f"guessing: {math.log(len(letters)):.2f}; letter frequencies: {by_letters:
 # %% [markdown]
 r"""
 **What to see.** The best rate and the first that breaks are a factor of ten apart, and there is little warning: just
-above the best the loss is hardly worse. Beyond the edge nothing becomes infinite. Clipping and the norms inside the
-model see to that. The model merely stops learning, at about the loss of somebody who knows how frequent each letter is
-and nothing else. With the largest rate the loss first shoots far above guessing: that is a spike. It comes back, but
-not to where the others are. (Adam's steps have the length of the learning rate. When that is as large as the weights
-themselves, each step replaces the model.)
+above the best the loss is hardly worse. On the other side, so short a run punishes slowness: a third of the best rate
+loses nearly as much as ten times the best. But that model is still learning, as is the one with the smallest rate in
+the right picture; they need more steps, not another rate. Beyond the edge nothing becomes infinite. Clipping and the
+norms inside the model see to that. The model merely stops learning, at about the loss of somebody who knows how
+frequent each letter is and nothing else. With the largest rate the loss first shoots far above guessing: that is a
+spike. It comes back, but not to where the others are. (Adam's steps have the length of the learning rate. When that is
+as large as the weights themselves, each step replaces the model.)
 
 The best rate is not a constant of nature. It becomes smaller in larger models, and depends on batch and schedule. In
 chapter 4 that matters: who compares two models at a rate that suits only one of them compares nothing.

@@ -7,12 +7,16 @@ from nbformat import NotebookNode
 from nbgrader import utils
 from nbgrader.preprocessors import NbGraderPreprocessor
 
+FUNCTION_TO_DO = "# Write your code here. The check below tells you how far you are."
+ANSWERS_TO_DO = "# The check below tells you how many of your answers are right."
+
 
 class RunsToTheEnd(NbGraderPreprocessor):
     """Take the stub's `raise` out of solution cells where it stands outside any function.
 
     Inside a function it speaks up when the function is called, and `check` turns it into "not attempted". At the
-    top level (the answers of a quiz, say) it would stop "Run All" at the first exercise.
+    top level, where the answers of a quiz are, it would stop "Run All" at the first exercise; and there is no code to
+    be written there, so the line before it speaks of answers.
     """
 
     def preprocess_cell(
@@ -20,5 +24,8 @@ class RunsToTheEnd(NbGraderPreprocessor):
     ) -> tuple[NotebookNode, ResourcesDict]:
         if cell.cell_type == "code" and utils.is_solution(cell):
             lines = cell.source.split("\n")
-            cell.source = "\n".join(line for line in lines if not line.startswith("raise NotImplementedError("))
+            kept = [line for line in lines if not line.startswith("raise NotImplementedError(")]
+            if len(kept) < len(lines):
+                kept = [ANSWERS_TO_DO if line == FUNCTION_TO_DO else line for line in kept]
+            cell.source = "\n".join(kept)
         return cell, resources

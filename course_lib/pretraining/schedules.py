@@ -11,7 +11,8 @@ def lr_at(step: int, warmup: int, total: int, peak: float, floor: float = 0.0) -
     """Return the learning rate of step 0 .. total - 1: warm-up to `peak`, then half a cosine down to `floor`.
 
     The warm-up takes `warmup` equal stairs and its first is not zero: a step at rate 0 would be wasted. Step `warmup`
-    has the peak, step total - 1 exactly the floor, and so has every later one: the cosine does not come up again.
+    has the peak, step total - 1 exactly the floor, and so has every later one: the cosine does not come up again. If
+    both are the same step, it has the peak.
     ValueError for negative steps, a warm-up that leaves no step, a peak that is not positive, or a floor above it.
     Source: Loshchilov and Hutter 2017, equation 5, without restarts; Radford et al. 2018, section 4.1 (with warm-up).
 

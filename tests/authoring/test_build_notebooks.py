@@ -33,6 +33,8 @@ def test_students_get_the_stubs_and_nbgraders_metadata(course):
         "    # Write your code here. The check below tells you how far you are.",
         '    raise NotImplementedError("your turn: replace this line")',
     ]
+    quiz = released["quiz"].source
+    assert "Write your code" not in quiz and "NotImplementedError" not in quiz and "your answers are right" in quiz
     kinds = {
         cell_id: tuple(cell.metadata.nbgrader[key] for key in ("grade", "solution", "locked", "task"))
         for cell_id, cell in released.items()
