@@ -2732,12 +2732,14 @@ Dividing logits by τ raises the probabilities to the power 1/τ, before they ar
 sum to 1 again, are the old ones: nothing would change. The softmax comes last.
 </details>
 
-**What you may use:** `torch.optim.AdamW`, `nn.utils.clip_grad_norm_`, and your own `lr_at` from Exercise 7. Not
-allowed: the `transformers` library, ready-made schedulers (`torch.optim.lr_scheduler`), and the course's training loop.
+**What you may use:** `torch.optim.AdamW`, `nn.utils.clip_grad_norm_`, and `rate_at`, which is your `lr_at` from
+Exercise 7 if it has passed its checks, and the course's otherwise; the first line of the cell fetches it. Not allowed:
+the `transformers` library, ready-made schedulers (`torch.optim.lr_scheduler`), and the course's training loop.
 """
 
 # %% exercise="pretrain"
 GPT = mine("GPT")  # yours from Chapter 2 if you have solved it, the course's otherwise
+rate_at = mine("lr_at")  # yours from Exercise 7 if it has passed its checks, the course's otherwise
 
 
 @torch.no_grad()
@@ -2773,7 +2775,7 @@ def pretrain(cfg, data: Tensor, steps: int, g: torch.Generator, observe=None) ->
     cfg has the sizes of the GPT (vocab_size, context_length, n_layers, n_heads, d_model, dropout) and batch_size, lr,
     warmup, clip, eval_every. The ids from place 9 * N // 10 on are held out; windows of context_length + 1 ids come
     from the others, each start being equally likely. AdamW with betas (0.9, 0.95); all gradients together are clipped
-    to the norm cfg.clip; step s = 0, 1, ... has the rate lr_at(s, cfg.warmup, steps, cfg.lr, cfg.lr / 10).
+    to the norm cfg.clip; step s = 0, 1, ... has the rate rate_at(s, cfg.warmup, steps, cfg.lr, cfg.lr / 10).
 
     A log entry has "step" (1, 2, ..., steps), "loss" (mean over the step's windows, before its update, in nats) and
     "lr". Every eval_every steps, and after the last step, it also has "val_loss": the mean loss on the held-out ids, in
@@ -2819,7 +2821,7 @@ def pretrain(cfg, data: Tensor, steps: int, g: torch.Generator, observe=None) ->
         optimizer.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(model.parameters(), cfg.clip)
-        lr = lr_at(step, cfg.warmup, steps, cfg.lr, cfg.lr / 10)
+        lr = rate_at(step, cfg.warmup, steps, cfg.lr, cfg.lr / 10)
         for group in optimizer.param_groups:
             group["lr"] = lr
         optimizer.step()

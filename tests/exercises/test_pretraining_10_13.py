@@ -12,7 +12,7 @@ import torch
 from seeded import expect_no_accident, failures, run, shown
 
 from autograder.exercise import Exercise
-from autograder.exercises.pretraining import adapt_parts, pretrain_parts
+from autograder.exercises.pretraining import adapt_parts, pretrain_parts, pretrain_steps, pretrain_wrong
 from autograder.hidden.pretraining.adapt import FinetuneClassifier
 from autograder.hidden.pretraining.pretrain import Pretrain
 from autograder.rng import Rng
@@ -91,6 +91,25 @@ def test_a_bigram_table_instead_of_a_gpt_is_no_way_around_a_leak() -> None:
     exercise = Pretrain()
     failed = {result.check for result in failures(run(exercise, exercise.solution(pretrain=leaking), 2))}
     assert "the_last_tenth_is_never_learned_from" in failed
+
+
+def test_a_rate_of_the_next_step_is_not_blamed_on_the_clipping() -> None:
+    exercise = Pretrain()
+    code = next(known.code for known in exercise.mistakes if known.name == "one_ahead")
+    failed = failures(run(exercise, exercise.solution(pretrain=code), 5, exercise.public_checks))
+    assert [result.check for result in failed] == ["the_learning_rate_rises_and_falls"]
+
+
+def test_the_length_of_a_step_tells_how_its_gradient_was_cut() -> None:
+    for how, kind in (("together", "all together"), ("each", "tensor by tensor"), ("values", "number by number")):
+        moves, cfg = pretrain_steps.Moves(), pretrain_parts.settings(7, clip=1e-8, lr=0.02, warmup=0, eval_every=1)
+        data, g = torch.tensor(Rng(4).ids(210, 0, 6)), torch.Generator().manual_seed(2)
+
+        def observe(step: int, state: dict[str, torch.Tensor], moves: pretrain_steps.Moves = moves) -> None:
+            moves(step, {name: value.clone() for name, value in state.items()})
+
+        pretrain_wrong.pretrain_with(clip=how)(cfg, data, 3, g, observe)
+        assert pretrain_steps.kind_of_clipping(moves, cfg.lr) == kind
 
 
 # Exercise 13

@@ -169,6 +169,12 @@ def drawn_once(student: Student, logits: Tensor, count: int, temperature: float,
     return new
 
 
+def look_at_zero(student: Student, logits: Tensor, g: torch.Generator) -> None:
+    """Put on record whether anything is drawn at temperature 0: it tells two mistakes apart."""
+    coldest = drawn_once(student, logits, 40, 0.0, g) == logits.argmax()
+    student.conclude("at temperature 0 the likeliest" if coldest.all() else "draws at temperature 0, too")
+
+
 def _shape(value: object) -> str:
     return f"shape {tuple(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
 
@@ -187,22 +193,6 @@ def habit_of(best: Tensor, text: Tensor, likely: list[int]) -> str:
         "predicts what came before": before[text],
     }
     return next((name for name, rule in rules.items() if (best == rule).double().mean() > 0.6), "knows no order")
-
-
-class Moves:
-    """Keeps the weights that observe is given, and says how far the fastest of them moved in each step."""
-
-    def __init__(self) -> None:
-        self.states: list[dict[str, Tensor]] = []
-
-    def __call__(self, step: int, state: dict[str, Tensor]) -> None:
-        if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
-            raise ValueError("observe expects the step and model.state_dict()")
-        self.states.append(state)
-
-    def largest(self) -> list[float]:
-        pairs = zip(self.states, self.states[1:], strict=False)
-        return [max((new[name] - old[name]).abs().max().item() for name in new) for old, new in pairs]
 
 
 def alike(a: list[float], b: list[float]) -> bool:

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from autograder.exercise import mistake
 from autograder.exercises.pretraining.pretrain_parts import rate
 from course_lib import attention
 
@@ -20,7 +21,8 @@ def pretrain_with(
     validate_on: str = "last",
     evaluation: str = "right",
     schedule: str = "right",
-    clip: bool = True,
+    clip: str = "together",
+    clears: bool = True,
     randomness: str = "g",
     returned: str = "eval",
     reports: str = "mean",
@@ -36,8 +38,8 @@ def pretrain_with(
         if validate_on == "train":
             held_out = data[: len(held_out)]
         if randomness != "torch":
-            torch.manual_seed(7 if randomness == "constant" else int(torch.randint(2**40, (), generator=g)))
-        windows_from = {"g": g, "torch": None, "constant": torch.Generator().manual_seed(7)}[randomness]
+            torch.manual_seed(int(torch.randint(2**40, (), generator=g)) if randomness == "g" else 7)
+        windows_from = {"torch": None, "constant": torch.Generator().manual_seed(7)}.get(randomness, g)
         model = attention.GPT(cfg)
         optimizer = torch.optim.AdamW(model.parameters(), lr=cfg.lr, betas=(0.9, 0.95))
 
@@ -63,14 +65,17 @@ def pretrain_with(
         for step in range(steps):
             starts = torch.randint(len(train) - T - 1, (cfg.batch_size,), generator=windows_from)
             loss = loss_of(*_windows(train, starts, T, target, V))
-            optimizer.zero_grad()
+            if clears:
+                optimizer.zero_grad()
             loss.backward()
-            if clip:
-                torch.nn.utils.clip_grad_norm_(model.parameters(), cfg.clip)
+            _cut(list(model.parameters()), cfg.clip, clip)
+            if schedule == "late":
+                optimizer.step()
             lr = _wrong_rate(schedule, step, cfg.warmup, steps, cfg.lr)
             for group in optimizer.param_groups:
                 group["lr"] = cfg.lr if schedule == "only logged" else lr
-            optimizer.step()
+            if schedule != "late":
+                optimizer.step()
             factor = {"mean": 1.0, "bits": 1 / math.log(2), "sum": cfg.batch_size * T}[reports]
             log.append({"step": step + 1, "loss": loss.item() * factor, "lr": lr})
             if (step + 1) % cfg.eval_every == 0 or step + 1 == steps:
@@ -80,6 +85,16 @@ def pretrain_with(
         return (model if returned == "train" else model.eval()), log
 
     return pretrain
+
+
+def _cut(parameters: list[Tensor], limit: float, how: str) -> None:
+    if how == "together":
+        torch.nn.utils.clip_grad_norm_(parameters, limit)
+    elif how == "values":
+        torch.nn.utils.clip_grad_value_(parameters, limit)
+    elif how == "each":
+        for p in parameters:
+            torch.nn.utils.clip_grad_norm_([p], limit)
 
 
 def _windows(data: Tensor, starts: Tensor, T: int, target: str, V: int) -> tuple[Tensor, Tensor]:
@@ -99,6 +114,8 @@ def _windows(data: Tensor, starts: Tensor, T: int, target: str, V: int) -> tuple
 def _wrong_rate(schedule: str, step: int, warmup: int, steps: int, peak: float) -> float:
     if schedule == "constant":
         return peak * min(1.0, (step + 1) / (warmup + 1))
+    if schedule == "one ahead":
+        return rate(step + 1, warmup, steps, peak)
     if schedule == "no warm-up":
         return rate(step, 0, steps, peak)
     if schedule == "misses the floor" and step >= warmup:
@@ -119,12 +136,13 @@ def sample_with(
             source = ids if feeds else given
             shown = {"last": source[:, -context_length:], "first": source[:, :context_length], "all": source}[cut]
             logits = model(shown)[:, place]
-            if rule == "argmax" or (temperature == 0 and rule != "divides"):
+            if rule == "argmax" or (temperature == 0 and rule not in ("divides", "ignored")):
                 new = logits.argmax(-1, keepdim=True)
             else:
                 p = {
                     "right": lambda logits=logits: (logits / temperature).softmax(-1),
                     "divides": lambda logits=logits: (logits / temperature).softmax(-1),
+                    "ignored": lambda logits=logits: logits.softmax(-1),
                     "after": lambda logits=logits: logits.softmax(-1) / temperature,
                     "times": lambda logits=logits: (logits * temperature).softmax(-1),
                 }[rule]()
@@ -133,3 +151,13 @@ def sample_with(
         return ids if keeps == "all" else ids[:, -n:]
 
     return sample
+
+
+def wrong_run(text: str, **how: object) -> Callable:
+    """A mistake of `pretrain`."""
+    return mistake(text)(pretrain_with(**how))
+
+
+def wrong_sample(text: str, **how: object) -> Callable:
+    """A mistake of `sample`."""
+    return mistake(text, of="sample")(sample_with(**how))

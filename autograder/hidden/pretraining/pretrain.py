@@ -20,6 +20,7 @@ from autograder.exercises.pretraining.pretrain_parts import (
     habit_of,
     kind_of_draws,
     logits_of,
+    look_at_zero,
     next_loss,
     settings,
     trained,
@@ -100,6 +101,7 @@ class Pretrain(public.Pretrain):
     @check(hint="Very large logits, a very small temperature: nothing may overflow, and rows are drawn one by one.")
     def extreme_temperatures_and_logits(self, student: Student, rng: Rng) -> None:
         order = torch.tensor(rng.sample(range(4), 4))
+        look_at_zero(student, torch.tensor([0.3, 0.1, -0.2, 0.25]), generator(rng))
         for logits, temperature in (
             (torch.tensor([700.0, 701.0, 699.5, -800.0]), 1.0),
             (torch.tensor([0.3, 0.1, -0.2, 0.25]), 0.05),
