@@ -81,8 +81,9 @@ def fingerprint(student: Student, rng: Rng) -> None:
     """Three calls for the record alone: on some inputs two mistakes look alike, on these they do not."""
     examine(student, rng, draw_ids(rng, 30, 200, low=5, high=999), 4, 1000, p=0.5)
     examine(student, rng, draw_ids(rng, 100, 300, low=0, high=1), 2, 3, p=0.9, tolerance=0.025)
-    half = torch.arange(60) >= 30
-    examine(student, rng, draw_ids(rng, 20, 60, low=5, high=999), 4, 1000, special_mask=half.expand(20, 60), p=0.5)
+    # So few tokens that only large differences count: by chance there are none.
+    ids, places = draw_ids(rng, 20, 90, low=5, high=999), (torch.arange(90) >= 45).expand(20, 90)
+    examine(student, rng, ids, 4, 1000, special_mask=places, p=0.5, tolerance=0.1)
 
 
 def facts(
