@@ -3593,11 +3593,11 @@ def finetune_classifier(
     """Train a Classifier on labelled texts; return it, in evaluation mode, and the list of the losses of all steps.
 
     data has "ids" [N, T], "labels" [N], "n_classes" and "pad". freeze=True: only the head learns, and the backbone is
-    in evaluation mode all the time. freeze=False: everything learns, in training mode. A step takes batch_size examples
-    drawn with g, or all of them where there are fewer; Adam or AdamW (weight_decay=0) at the constant rate lr, the
-    gradients clipped to norm 1. Everything random follows from g: seed torch with a number drawn from it. The losses
-    are mean cross-entropies of the step's examples, before its update. Work on the device of data["ids"]. Forbidden:
-    transformers, peft, ready-made training loops.
+    in evaluation mode all the time. freeze=False: everything learns, in training mode. A step takes batch_size
+    different examples drawn with g, or all of them where there are fewer; Adam or AdamW (weight_decay=0) at the
+    constant rate lr, the gradients clipped to norm 1. Everything random follows from g: seed torch with a number drawn
+    from it. The losses are mean cross-entropies of the step's examples, before its update. Work on the device of
+    data["ids"]. Forbidden: transformers, peft, ready-made training loops.
 
     >>> from types import SimpleNamespace
     >>> small = SimpleNamespace(vocab_size=9, context_length=4, n_layers=1, n_heads=2, d_model=16)
@@ -3756,13 +3756,14 @@ r"""
   BPE the random start was ahead, 71% to 64%. A setting that was chosen because it shows something proves less than one
   that was fixed beforehand. Frozen features do not show the effect. They were made to predict the next character, and
   their mean says more about spelling than about topics.
-- Counting words beats all of them, by far. A model that reads characters has to find out first what a word is, and half
-  a minute of pretraining is not enough to know what words are *about*.
+- From 128 labels on, counting words beats all of them, by far. (With 8 it is no better than the others.) A model that
+  reads characters has to find out first what a word is, and one to two minutes of pretraining are not enough to know
+  what words are *about*.
 
-Was the prediction right that the help is largest in between? Not here: it grows with the labels, because our backbone
-is a better *start*, not yet a better *reader*. The results that made pretraining famous come from models that had read
-billions of words. Remember the last line of the picture all the same. Whoever reports a gain by pretraining owes the
-reader a simple opponent.
+Was the prediction right that the help is largest in between? Not here: it shows with 512 labels only, and before that
+the two are level within chance. Our backbone is a better *start*, not yet a better *reader*. The results that made
+pretraining famous come from models that had read billions of words. Remember the last line of the picture all the same.
+Whoever reports a gain by pretraining owes the reader a simple opponent.
 
 The test is a fair one only because its docstrings were put aside *before* pretraining, and the cell above stops if one
 of them is found in what the backbone has read. With text from the web that is hard to guarantee, and has gone wrong
@@ -3785,7 +3786,7 @@ each:
 
 Put them in order *before* you see a curve: which has the lowest loss on held-out text at the end, which the highest?
 Write your order down, with one reason for each place. Then run the cell. It trains all five networks, three seeds
-each, with *your* `adamw_step`, `lr_at` and `clip_grad_norm`; that takes about half a minute. Give your order in the
+each, with *your* `adamw_step`, `lr_at` and `clip_grad_norm`; that takes one to two minutes. Give your order in the
 widget. It counts the **pairs** that you have in the right order, six in all. Guessing gets three of them on average.
 (The usual summary is *Kendall's tau*: right minus wrong pairs, divided by all of them, from −1 to 1.)
 """
@@ -3870,11 +3871,12 @@ r"""
 ## Essay
 
 A public library has digitised **2 billion tokens** of local newspapers, from 1850 to today. It wants a small language
-model of them that helps readers to search and to transcribe, and it can rent **one GPU for a month**: say $10^{14}$
-FLOP/s, sustained. You plan the pretraining. In 250 to 400 words:
+model of them that helps readers to search and to transcribe, and it can rent **one GPU for a month**: 80 GB of memory,
+and say $10^{14}$ FLOP/s, sustained. You plan the pretraining. In 250 to 400 words:
 
 1. Decide on an objective, on the number of parameters, on how the data are prepared, on optimiser and schedule, and on
-   what you do when the loss spikes. Show the arithmetic of the budget.
+   what you do when the loss spikes. Show the arithmetic of the budget, for operations and for memory. Argue the number
+   of parameters from memory, from how often the text is repeated, and from what you measured. (Chapter 4 has the rule.)
 2. Support at least three of your decisions with a number or a picture from *your* run of this chapter, and say what it
    shows.
 3. Say how you will know, before the month is over, that the run is worth continuing. And name one thing that your
@@ -3883,15 +3885,18 @@ FLOP/s, sustained. You plan the pretraining. In 250 to 400 words:
 
 # %% [markdown] essay="essay" points=5
 """
-*A model answer (1 point for each: decisions complete and consistent; the budget computed, with units; three pieces of
-evidence that are quoted correctly and support the decisions; data handled with care, that is, duplicates, held-out text
-and personal data; a test during the run, and an honest limit with a fitting experiment).*
+*A model answer (1 point for each: decisions complete and consistent; the budget computed, with units, for operations
+and memory (6ND alone would pay for 22 billion parameters and one reading, which at 16 bytes for each are about 350 GB
+and do not fit: who stops there gets no point for it); three pieces of evidence that are quoted correctly and support
+the decisions; data handled with care, that is, duplicates, held-out text and personal data; a test during the run, and
+an honest limit with a fitting experiment).*
 
 A month has 2.6 million seconds, so 1e14 FLOP/s give 2.6e20 operations. By 6ND, with D = 2e9 tokens read four times,
-that would pay for 2.6e20 / (6 x 8e9) = 5.4 billion parameters. That is far too many for so little text. The text is
-what I am short of, not the machine. I plan 300 million parameters and four passes: 6 x 3e8 x 8e9 = 1.4e19 operations,
-less than two days. The rest of the month is for trying things out, and for a second model if the first shows that size
-still helps. Memory is no problem: 16 bytes for each parameter are 4.8 GB, plus activations.
+that would pay for 2.6e20 / (6 x 8e9) = 5.4 billion parameters. They would need 86 GB for training, and I have 80; and
+it is far too many for so little text. The text is what I am short of, not the machine. I plan 300 million parameters
+and four passes: 6 x 3e8 x 8e9 = 1.4e19 operations, less than two days. The rest of the month is for trying things out,
+and for a second model if the first shows that size still helps. Memory is no problem: 16 bytes for each parameter are
+4.8 GB, plus activations.
 
 The objective is causal, because transcription means continuing a line and because one model then serves for scoring and
 for writing. Loss over tokens that are real, summed and divided once: micro-batches of newspaper pages differ in length,
@@ -3956,6 +3961,11 @@ r"""
 
 - **Lee et al. 2022**, *Deduplicating Training Data Makes Language Models Better* (arXiv 2107.06499). Look for the
   sentence that occurs tens of thousands of times, and for how much less a model then recites.
+- **Broder 1997**, *On the resemblance and containment of documents*. Shingles, and the smallest values of a random
+  order: where MinHash comes from. Look for the second measure, containment, and for what it finds that resemblance does
+  not.
+- **Grattafiori et al. 2024**, *The Llama 3 Herd of Models* (arXiv 2407.21783). Section 3 is pretraining: the data and
+  how they were cleaned, and the mask between documents. Look for what is said about it on long sequences.
 - **Rae et al. 2021**, *Scaling Language Models: Methods, Analysis & Insights from Training Gopher* (arXiv 2112.11446).
   The appendix lists the quality rules. Ask of each which good text it throws away.
 

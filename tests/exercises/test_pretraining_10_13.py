@@ -115,6 +115,44 @@ def test_the_length_of_a_step_tells_how_its_gradient_was_cut() -> None:
 # Exercise 13
 
 
+def finetuned(**how: Any) -> dict[str, Any]:
+    return {"finetune_classifier": adapt_parts.finetune_with(**how)}
+
+
+@pytest.mark.parametrize(
+    ("how", "check", "call"),
+    [
+        ({"frozen": "never"}, "a_frozen_backbone_is_left_untouched", "True, 2, 0.05"),
+        ({"mode": "train"}, "a_frozen_backbone_is_left_untouched", "True, 3, 1e-09"),
+        ({"frozen": "always"}, "without_freezing_everything_learns", "False, 2, 0.02"),
+        ({"mode": "eval"}, "without_freezing_everything_learns", "False, 3, 1e-09"),
+        ({"batch": "first"}, "a_step_takes_different_examples_and_one_clipped_gradient", "True, 3, 1e-09"),
+    ],
+)
+def test_a_card_shows_the_call_that_its_message_is_about(how: dict[str, str], check: str, call: str) -> None:
+    exercise = FinetuneClassifier()
+    chosen = [one for one in exercise.public_checks if one.name == check]
+    (problem,) = failures(run(exercise, exercise.solution(**finetuned(**how)), 1, chosen))
+    assert call in problem.called and "finetune_classifier(" in problem.called
+
+
+def test_drawing_twice_is_not_blamed_on_dropout() -> None:
+    exercise = FinetuneClassifier()
+    failed = failures(run(exercise, exercise.solution(**finetuned(batch="replacement")), 1, exercise.public_checks))
+    assert [result.mistake for result in failed] == ["draws_twice"]
+
+
+def test_losses_that_are_tensors_are_no_mistake_of_the_format() -> None:
+    def tensors(*args: Any, **more: Any) -> tuple[Any, list[torch.Tensor]]:
+        model, losses = pretraining.finetune_classifier(*args, **more)
+        return model, [torch.tensor(loss) for loss in losses]
+
+    exercise = FinetuneClassifier()
+    failed = failures(run(exercise, exercise.solution(finetune_classifier=tensors), 1, exercise.public_checks))
+    assert len(failed) >= 4
+    assert all(result.mistake == "" and "loss.item()" in result.message for result in failed)
+
+
 def test_the_classifier_oracle_agrees_with_the_course_s_class() -> None:
     for seed in range(4):
         backbone = adapt_parts.draw_backbone(Rng(seed))

@@ -6,7 +6,7 @@ import math
 
 import torch
 
-from autograder.compare import close, equal, true
+from autograder.compare import close, equal, fail, true
 from autograder.exercise import Exercise, check, mistake
 from autograder.exercises.attention.positions import a_tensor
 from autograder.exercises.pretraining.adapt_parts import (
@@ -17,8 +17,9 @@ from autograder.exercises.pretraining.adapt_parts import (
     finetune_with,
     weights_of,
 )
+from autograder.exercises.pretraining.adapt_steps import WRONG_STEPS, alike_examples, kind_of_steps
 from autograder.rng import Rng
-from autograder.student import Student
+from autograder.student import Event, Remote, Student
 from course_lib import pretraining
 
 
@@ -60,49 +61,84 @@ class FinetuneClassifier(Exercise):
 
     @check(hint="Padding has vectors, too. How many places are summed up, and by how many do you divide?")
     def the_mean_leaves_out_padding(self, student: Student, rng: Rng) -> None:
-        hidden = rng.normal(3, 5, 4)
-        lengths = rng.sample(range(1, 6), 3)
+        hidden = rng.normal(4, 5, 4)
+        lengths = [*rng.sample(range(1, 6), 3), 0]
         mask = torch.arange(5) < torch.tensor(lengths)[:, None]
-        want = torch.stack([torch.stack(list(rows[:n])).mean(0) for rows, n in zip(hidden, lengths, strict=True)])
+        want = torch.stack([rows[:n].sum(0) / max(n, 1) for rows, n in zip(hidden, lengths, strict=True)])
         close(a_tensor(student.masked_mean(hidden, mask), "masked_mean"), want, rtol=1e-4, atol=1e-6)
 
     @check(hint="freeze=True: which weights may a step change? And whose dropout must be off?", time_limit=30.0)
     def a_frozen_backbone_is_left_untouched(self, student: Student, rng: Rng) -> None:
         backbone = draw_backbone(rng, dropout=0.5)
         data = draw_examples(rng, backbone["cfg"], 9, 3)
-        model, losses = adapted(student, backbone, data, True, 3, 1e-9, generator(rng), batch_size=9)
-        steady = max(losses) - min(losses) < 1e-4
-        moving, _ = adapted(student, backbone, data, True, 2, 0.05, generator(rng))
-        changed = [name for name, value in weights_of(student, moving).items() if _moved(value, backbone, name)]
+        model, losses = adapted(student, backbone, alike_examples(data), True, 3, 1e-9, generator(rng), batch_size=9)
+        slow, steady = student.trace[-1], max(losses) - min(losses) < 1e-4
         started = [name for name, value in weights_of(student, model).items() if _moved(value, backbone, name, 1e-5)]
         other, _ = adapted(student, backbone, data, False, 1, 0.05, generator(rng))
         learns = any(_moved(value, backbone, name) for name, value in weights_of(student, other).items())
+        moving, _ = adapted(student, backbone, data, True, 2, 0.05, generator(rng))
+        fast = student.trace[-1]
+        changed = [name for name, value in weights_of(student, moving).items() if _moved(value, backbone, name)]
         words = ("changed" if changed else "untouched", "learns else" if learns else "never learns")
         student.conclude(f"{words}, {'elsewhere' if started else 'checkpoint'}, {'steady' if steady else 'unsteady'}")
-        message = f"{changed[0] if changed else ''} is no longer as in the checkpoint, although freeze=True"
-        true(not changed, message)
-        spread = f"{min(losses):.3f} to {max(losses):.3f}"
-        true(
-            steady, f"with lr = 1e-9 the losses of the same examples go from {spread}: a frozen backbone drops nothing"
-        )
+        if changed:
+            fail(f"{changed[0]} is no longer as in the checkpoint, although freeze=True", fast)
+        if not steady:
+            spread = f"with lr = 1e-9, the losses of nine equal examples go from {min(losses):.3f} to {max(losses):.3f}"
+            fail(f"{spread}: a frozen backbone drops nothing", slow)
 
     @check(hint="freeze=False: the optimiser needs all parameters, and dropout acts in the backbone as in pretraining.")
     def without_freezing_everything_learns(self, student: Student, rng: Rng) -> None:
         backbone = draw_backbone(rng, dropout=0.5)
         data = draw_examples(rng, backbone["cfg"], 9, 3)
-        model, losses = adapted(student, backbone, data, False, 3, 1e-9, generator(rng), batch_size=9)
-        drops = max(losses) - min(losses) > 1e-4
+        model, losses = adapted(student, backbone, alike_examples(data), False, 3, 1e-9, generator(rng), batch_size=9)
+        slow, drops = student.trace[-1], max(losses) - min(losses) > 1e-4
         close_by = not any(_moved(value, backbone, name, 1e-5) for name, value in weights_of(student, model).items())
-        model, _ = adapted(student, backbone, data, False, 2, 0.02, generator(rng))
-        still = [name for name, value in weights_of(student, model).items() if not _moved(value, backbone, name)]
-        still = [name for name in still if not name.endswith("k_proj.bias")]  # moves all scores alike: no gradient
         frozen, _ = adapted(student, backbone, data, True, 1, 0.02, generator(rng))
         other = any(_moved(value, backbone, name) for name, value in weights_of(student, frozen).items())
+        model, _ = adapted(student, backbone, data, False, 2, 0.02, generator(rng))
+        fast = student.trace[-1]
+        still = [name for name, value in weights_of(student, model).items() if not _moved(value, backbone, name)]
+        still = [name for name in still if not name.endswith("k_proj.bias")]  # moves all scores alike: no gradient
         begins = f"{'learns' if other else 'stands'} with freeze=True, {'begins' if close_by else 'does not begin'}"
         student.conclude(f"{begins} at the checkpoint, dropout {drops}, {'some stand still' if still else 'all move'}")
-        true(close_by, "with lr = 1e-9 the backbone is not where the checkpoint was: it has to begin there")
-        true(not still, f"{still[0] if still else ''} did not move, although freeze=False")
-        true(drops, "with lr = 1e-9 and cfg.dropout = 0.5 all losses are the same: in training, dropout acts")
+        if not close_by:
+            fail("with lr = 1e-9 the backbone is not where the checkpoint was: it has to begin there", slow)
+        if still:
+            fail(f"{still[0]} did not move, although freeze=False", fast)
+        if not drops:
+            fail("with lr = 1e-9 and cfg.dropout = 0.5 all losses are the same: in training, dropout acts", slow)
+
+    @check(hint="No example twice in a step, others in the next one. Loss, clear, backward, clip, step: in this order.")
+    def a_step_takes_different_examples_and_one_clipped_gradient(self, student: Student, rng: Rng) -> None:
+        backbone = draw_backbone(rng)
+        backbone["weights"]["final_norm.weight"] *= 6  # long vectors have long gradients, which are clipped
+        data, seed = draw_examples(rng, backbone["cfg"], 9, 3), rng.getrandbits(40)
+
+        def run(steps: int, lr: float, batch_size: int) -> tuple[Remote, list[float], Event]:
+            g = torch.Generator().manual_seed(seed)
+            return *adapted(student, backbone, data, True, steps, lr, g, batch_size), student.trace[-1]
+
+        model, all_nine, first = run(2, 1e-9, 9)
+        with student.off_the_record():
+            head, bias = model.head.weight, model.head.bias
+        _, four, second = run(3, 1e-9, 4)
+        _, losses, third = run(6, 0.1, 9)
+        once, anew = max(all_nine) - min(all_nine) < 1e-4, max(four) - min(four) > 1e-4
+        kind = kind_of_steps(losses, backbone, data, head, bias, 0.1)
+        student.conclude(f"{'each once' if once else 'some twice'}, {'anew' if anew else 'the same'}, steps {kind}")
+        if not once:
+            spread = f"{min(all_nine):.3f} to {max(all_nine):.3f}"
+            fail(
+                f"with lr = 1e-9 and a batch of all nine examples, losses go from {spread}: some were drawn twice",
+                first,
+            )
+        if not anew:
+            fail(
+                "with lr = 1e-9 and batches of four out of nine, all losses are the same: always the same four", second
+            )
+        if kind in WRONG_STEPS:
+            fail(f"on the same nine examples the losses are, to the digit, those of a loop {kind}", third)
 
     @check(hint="Both ways must end with few errors here. Do head and labels belong together, and does the head learn?")
     def it_learns_to_tell_classes_apart(self, student: Student, rng: Rng) -> None:
@@ -172,6 +208,10 @@ class FinetuneClassifier(Exercise):
     def divides_by_all(hidden, mask):
         return (hidden * mask[..., None]).mean(1)
 
+    @mistake("divides by 0 where all places are padding, which gives nan; zeros are asked there", of="masked_mean")
+    def nan_when_empty(hidden, mask):
+        return (hidden * mask[..., None]).sum(1) / mask.sum(1, keepdim=True)
+
     @mistake("adds up and does not divide", of="masked_mean")
     def only_sum(hidden, mask):
         return (hidden * mask[..., None]).sum(1)
@@ -198,6 +238,19 @@ class FinetuneClassifier(Exercise):
         finetune_with(mode="eval")
     )
     from_scratch = mistake("begins with fresh weights instead of those of the checkpoint")(finetune_with(start="fresh"))
+    draws_twice = mistake("draws with replacement: a step has to take different examples")(
+        finetune_with(batch="replacement")
+    )
+    the_first_ones = mistake("takes the same examples in every step; draw them anew with g")(
+        finetune_with(batch="first")
+    )
+    piles_up = mistake("does not clear the gradients: those of all earlier steps are added (optimizer.zero_grad())")(
+        finetune_with(step="piles up")
+    )
+    not_clipped = mistake("does not clip the gradients to norm 1")(finetune_with(step="not clipped"))
+    after_the_update = mistake("measures a step's loss after its update; it is that before")(
+        finetune_with(step="after")
+    )
     head_stands = mistake("does not give the head to the optimiser")(finetune_with(head_learns=False))
     own_stream = mistake("takes its random numbers from torch's own stream instead of g")(finetune_with(seeded=False))
     not_ready = mistake("returns the model in training mode; it would answer with dropout")(

@@ -63,7 +63,7 @@ def adapted(
     if not isinstance(model, Remote):
         fail(f"the model that finetune_classifier returned is {type_name(model)}, expected a Classifier")
     is_list = isinstance(losses, list) and all(isinstance(loss, float) for loss in losses)
-    true(is_list, "the losses are no list of floats")
+    true(is_list, "the losses are no list of floats; a tensor's number is loss.item()")
     true(len(losses) == steps, f"there are {len(losses)} losses, expected one for each of {steps} steps")
     return model, losses
 
@@ -106,6 +106,7 @@ def finetune_with(
     returned: str = "eval",
     pool: Callable | None = None,
     batch: str = "right",
+    step: str = "right",
 ) -> Callable:
     """A finetune_classifier that is right but for what the arguments say."""
 
@@ -130,11 +131,17 @@ def finetune_with(
             chosen = torch.randperm(len(ids), generator=g if seeded else None)[:batch_size]
             if batch == "first":
                 chosen = torch.arange(len(ids))[:batch_size]
+            if batch == "replacement":
+                chosen = torch.randint(len(ids), (batch_size,), generator=g)
             loss = F.cross_entropy(model(ids[chosen]), labels[chosen])
-            optimizer.zero_grad()
+            if step != "piles up":
+                optimizer.zero_grad()
             loss.backward()
-            torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+            if step != "not clipped":
+                torch.nn.utils.clip_grad_norm_(parameters, 1.0)
             optimizer.step()
+            if step == "after":
+                loss = F.cross_entropy(model(ids[chosen]), labels[chosen])
             losses.append(loss.item())
         return (model if returned == "train" else model.eval()), losses
 

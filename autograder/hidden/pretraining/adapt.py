@@ -111,7 +111,7 @@ class FinetuneClassifier(public.FinetuneClassifier):
 
     @variant
     class ByWeights:
-        """A weighted sum as a matrix product; parameters are frozen one by one, examples drawn with repetition."""
+        """A weighted sum as a matrix product; parameters are frozen one by one, examples drawn by sorting."""
 
         def format_task(task, x, length, end, pad):
             filled = [task, *list(x)[: max(0, length - 2)], end, *[pad] * length]
@@ -133,13 +133,12 @@ class FinetuneClassifier(public.FinetuneClassifier):
                 if freeze:
                     model.eval()
                 N = len(data["ids"])
-                rows = (
-                    torch.randperm(N, generator=g) if batch_size >= N else torch.randint(N, (batch_size,), generator=g)
-                )
+                rows = torch.rand(N, generator=g).topk(min(batch_size, N)).indices
                 logp = model(data["ids"][rows]).log_softmax(-1)
                 loss = -logp[torch.arange(len(rows)), data["labels"][rows]].mean()
                 model.zero_grad()
                 loss.backward()
+                torch.nn.utils.clip_grad_norm_([p for p in model.parameters() if p.grad is not None], 1.0)
                 optimizer.step()
                 losses.append(loss.item())
             return model.eval(), losses
