@@ -2442,8 +2442,9 @@ Whoever filters by likeness to a reference gets more of the same.
 On the right, clean text is ahead. We tried three seeds, with other files held out each time: it beat the repeated piece
 in all of them, by 0.1 to 0.2 nats, and the heap by 0.2 in two; in one they were level. So much for one picture at the
 quick size. The two rivals lose for different reasons. In the heap most of what is read is junk, and teaches nothing.
-The piece that is read some sixty times is being learned by heart. Larger models and longer runs learn more by heart:
-see *Deduplicating Training Data Makes Language Models Better* (Lee et al., 2022).
+The piece that is read some sixty times is being learned by heart. Larger models and longer runs learn more by heart.
+Our longer preset (`COURSE_SCALE=full`) read it 383 times, and its loss on new docstrings rose to 7.0, against 2.3 for
+the heap and 1.9 for the clean corpus: see *Deduplicating Training Data Makes Language Models Better* (Lee et al., 2022).
 
 Look at the line of *training* losses, too: both rivals are below the clean corpus. The repeated piece, because the
 model knows it by heart; the heap, because much junk is easy to predict ("Home | Login | Cart"). A training loss says
