@@ -2056,7 +2056,7 @@ ax.legend()
 display.show(
     fig,
     alt="Three loss curves that start at the line of ln V and fall, steeply at first. The two models in the style of "
-    "GPT-2 stay close together; the one in the style of Llama goes its own way and falls faster in the end. Final losses: "
+    "GPT-2 stay close together; the one in the style of Llama goes its own way, and ends lower. Final losses: "
     + ", ".join(f"{name} {np.mean(losses[-10:]):.2f}" for name, losses in small_losses.items())
     + ".",
 )

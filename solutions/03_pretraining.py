@@ -1086,8 +1086,8 @@ three points in a hundred may be chance; by the end the view to both sides is ah
 
 What the figure does not show: that causal models are better. It shows two runs, one seed, minutes of training. BERT was
 trained for a million steps, and there the view to both sides paid off on tasks that *understand* a text: is this review
-positive, where in the passage is the answer? With `COURSE_SCALE=full` the same cell trains eleven times as long, and the
-order turns round. There we measured 68% of the holes with the view to both sides, 65% for the causal model, and 46% for
+positive, where in the passage is the answer? With `COURSE_SCALE=full` the same cell trains eleven times as long,
+and the order turns round. There we measured 68% of the holes with the view to both sides, 65% for the causal model, and 46% for
 the masked model with the left side only.
 
 **Can it write?** A model that fills holes can be asked to continue a text: append `[MASK]` and let it fill. Below, the
@@ -2444,7 +2444,8 @@ in all of them, by 0.1 to 0.2 nats, and the heap by 0.2 in two; in one they were
 quick size. The two rivals lose for different reasons. In the heap most of what is read is junk, and teaches nothing.
 The piece that is read some sixty times is being learned by heart. Larger models and longer runs learn more by heart.
 Our longer preset (`COURSE_SCALE=full`) read it 383 times, and its loss on new docstrings rose to 7.0, against 2.3 for
-the heap and 1.9 for the clean corpus: see *Deduplicating Training Data Makes Language Models Better* (Lee et al., 2022).
+the heap and 1.9 for the clean corpus. See *Deduplicating Training Data Makes Language Models Better* (Lee et al.,
+2022).
 
 Look at the line of *training* losses, too: both rivals are below the clean corpus. The repeated piece, because the
 model knows it by heart; the heap, because much junk is easy to predict ("Home | Login | Cart"). A training loss says
