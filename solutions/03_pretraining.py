@@ -1087,8 +1087,8 @@ three points in a hundred may be chance; by the end the view to both sides is ah
 What the figure does not show: that causal models are better. It shows two runs, one seed, minutes of training. BERT was
 trained for a million steps, and there the view to both sides paid off on tasks that *understand* a text: is this review
 positive, where in the passage is the answer? With `COURSE_SCALE=full` the same cell trains eleven times as long,
-and the order turns round. There we measured 68% of the holes with the view to both sides, 65% for the causal model, and 46% for
-the masked model with the left side only.
+and the order turns round. There we measured 68% of the holes with the view to both sides, 65% for the causal model, and
+46% for the masked model with the left side only.
 
 **Can it write?** A model that fills holes can be asked to continue a text: append `[MASK]` and let it fill. Below, the
 causal model continues a short beginning with its most likely characters. The masked model tries it in two ways:
