@@ -239,8 +239,8 @@ def short(value: Any, limit: int = 90) -> str:
         return f"{type(value).__name__.lower()} of shape {tuple(value.shape)}"
     items = value.values() if isinstance(value, dict) else value if isinstance(value, (list, tuple)) else ()
     if not _HARMLESS.issuperset(map(type, items)) and any(
-        map(_is_large, items)
-    ):  # such as all weights of a model: writing them out would take longer than the call
+        map(_is_large, (*items, *(part for item in items if isinstance(item, dict) for part in item.values())))
+    ):  # such as all weights of a model, or a checkpoint of them: writing them out would take longer than the call
         return f"{type_name(value)} of {len(value)} values"
     if callable(value) and hasattr(value, "__name__"):
         return "a function" if value.__name__ == "<lambda>" else value.__name__

@@ -92,6 +92,13 @@ def test_a_generator_crosses_as_its_seed_until_somebody_has_drawn_from_it():
     assert encode(generator, lambda value: 4).tree == {"t": "object", "v": 4, "of": "Generator"}
 
 
+def test_weights_are_not_written_out_wherever_they_lie():
+    weights = {"a": torch.zeros(3, 4), "b": torch.zeros(2)}
+    assert short(weights) == "a dict of 2 values"
+    assert short({"cfg": SimpleNamespace(d_model=4), "weights": weights}) == "a dict of 2 values"
+    assert short({"cfg": {"d_model": 4}}) == "{'cfg': {'d_model': 4}}"
+
+
 @pytest.mark.parametrize("seed", [-1, 2**63, 1.0, True, None, "7", [7]])
 def test_a_generator_without_a_seed_does_not_cross(seed):
     with pytest.raises(BadValue):
