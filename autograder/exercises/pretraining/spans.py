@@ -18,7 +18,6 @@ from autograder.exercises.pretraining.spans_parts import (
     fingerprint,
     laid_out,
     one_mask,
-    places,
     replaced,
     right_mask,
     survey,
@@ -80,8 +79,7 @@ class SpanCorrupt(Exercise):
 
     @check(hint="A span may lie anywhere and be longer or shorter than the mean; on average it has mean_span tokens.")
     def spans_lie_anywhere(self, student: Student, rng: Rng) -> None:
-        fingerprint(student, rng)
-        for message, call in places(student, rng):
+        for message, call in fingerprint(student, rng):
             fail(message, call)
 
     @check(hint="All random numbers come from g: the same seed gives the same gaps, another seed gives others.")
