@@ -2737,13 +2737,13 @@ sum to 1 again, are the old ones: nothing would change. The softmax comes last.
 </details>
 
 **What you may use:** `torch.optim.AdamW`, `nn.utils.clip_grad_norm_`, and `rate_at`, which is your `lr_at` from
-Exercise 7 if it has passed its checks, and the course's otherwise; the first line of the cell fetches it. Not allowed:
-the `transformers` library, ready-made schedulers (`torch.optim.lr_scheduler`), and the course's training loop.
+Exercise 7 if it has passed its checks, and the course's otherwise; the cell fetches it at its top. Not allowed: the
+`transformers` library, ready-made schedulers (`torch.optim.lr_scheduler`), and the course's training loop.
 """
 
 # %% exercise="pretrain"
 GPT = mine("GPT")  # yours from Chapter 2 if you have solved it, the course's otherwise
-rate_at = mine("lr_at")  # yours from Exercise 7 if it has passed its checks, the course's otherwise
+rate_at = stand_in("lr_at")  # yours from Exercise 7 if it passes its checks, the course's otherwise
 
 
 @torch.no_grad()

@@ -96,17 +96,25 @@ def _statement(node: ast.stmt, lines: tuple[str, ...]) -> Statement:
     decorators = getattr(node, "decorator_list", [])
     first = min([node.lineno, *(d.lineno for d in decorators)])
     last = node.end_lineno or node.lineno
+    fetched = frozenset(_fetched(node))
     return Statement(
         first=first,
         last=last,
         binds=frozenset(_bound(node)),
-        uses=_global_names("\n".join(lines[first - 1 : last])),
-        at_once=_global_names("\n".join(lines[first - 1 : last]), at_once=True),
+        uses=_global_names("\n".join(lines[first - 1 : last])) | fetched,
+        at_once=_global_names("\n".join(lines[first - 1 : last]), at_once=True) | fetched,
         is_stub=_is_stub(node),
         is_definition=isinstance(node, _SCOPES),
         is_import=isinstance(node, (ast.Import, ast.ImportFrom)),
         is_expression=isinstance(node, ast.Expr),
     )
+
+
+def _fetched(node: ast.stmt) -> Iterator[str]:
+    """Names that the statement asks for as text: ``rate_at = stand_in("lr_at")`` uses lr_at."""
+    for call in ast.walk(node):
+        if isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and call.func.id == "stand_in":
+            yield from (a.value for a in call.args if isinstance(a, ast.Constant) and isinstance(a.value, str))
 
 
 def _bound(node: ast.AST) -> Iterator[str]:

@@ -31,6 +31,13 @@ def test_statements_know_what_they_bind_and_use():
     assert source.statements[1].first == 2  # the decorator belongs to it
 
 
+def test_a_statement_uses_what_it_fetches_by_its_name():
+    (fetched,) = parse('rate_at = stand_in("lr_at")').statements
+    assert fetched.binds == {"rate_at"} and "lr_at" in fetched.uses and "lr_at" in fetched.at_once
+    (other,) = parse('print("lr_at")').statements
+    assert "lr_at" not in other.uses
+
+
 def test_stubs_are_told_from_code():
     def is_stub(text):
         return parse(text).statements[0].is_stub
