@@ -172,6 +172,8 @@ def solution(function: Callable | str, confirm: bool = False) -> None:
 def stand_in(function: Callable | str) -> Callable:
     """The student's function once its public checks pass; until then the reference, with a note that says so."""
     if in_judge():
+        if isinstance(function, str) and function not in _user_namespace():
+            raise NameError(f"name {function!r} is not defined")  # as for any name: the judge then looks further down
         return _user_namespace()[function] if isinstance(function, str) else function
     exercise, namespace = _find((function,))
     name = function if isinstance(function, str) else function.__name__

@@ -69,3 +69,14 @@ def test_an_exercise_on_top_of_one_that_only_hidden_checks_show_to_be_wrong_is_n
     result = grade(double=double)
     assert (earned(result)["double"], earned(result)["total"]) == (1, 2)
     assert result["exercises"]["total"]["notes"] == ["graded with the course's `double` in place of yours"]
+
+
+def test_a_cell_may_fetch_an_earlier_function_by_its_name(grade):
+    fetched = 'twice = stand_in("double")\ndef total(xs):\n    return sum(twice(x) for x in xs)\n'
+    notebook = answers(total=fetched)
+    total = [cell for cell in notebook if "twice" in cell["source"]]
+    first = [notebook[0], *total, *(cell for cell in notebook[1:] if cell not in total)]
+    assert earned(grade(notebook)) == earned(grade(first)) == FULL
+    result = grade(total=fetched, double="def double(x):\n    return 3 * x\n")
+    assert earned(result) == FULL | {"double": 0}
+    assert result["exercises"]["total"]["notes"] == ["graded with the course's `double` in place of yours"]
