@@ -133,10 +133,10 @@ class Pretrain(Exercise):
             _, log = trained(student, cfg, data, 2, torch.Generator().manual_seed(seed))
             return [record["loss"] for record in log]
 
-        plain = losses(0.0, 1000)
-        student.conclude("repeatable" if alike(plain, losses(0.0, 1000)) else "not repeatable")
+        plain, again = losses(0.0, 1000), losses(0.0, 1000)
+        student.conclude("repeatable" if alike(plain, again) else "not repeatable")
         for dropout in (0.0, 0.5):
-            once, always = (losses(dropout, every) for every in (1000, 1))
+            once, always = losses(dropout, 1000) if dropout else again, losses(dropout, 1)
             same, drops = alike(once, always), not alike(always[1:], plain[1:])
             student.conclude(f"{'the same' if same else 'other'} losses, {'dropping' if drops else 'not dropping'}")
             few, many = (" ".join(f"{loss:.4f}" for loss in found) for found in (once, always))

@@ -36,16 +36,16 @@ class Pretrain(public.Pretrain):
         V = 7
         language, _ = draw_languages(rng, V)
         cfg = settings(V, warmup=5)
-        model, log = trained(student, cfg, language.text(rng, 1001), 34, generator(rng))
+        model, log = trained(student, cfg, language.text(rng, 1001), 28, generator(rng))
         text = language.text(rng, 401)
         loss, said = next_loss(student, model, text, cfg), log[-1]["val_loss"]
         best = logits_of(student, model, text[:400].view(50, 8), V).argmax(-1).flatten()
-        close_enough = loss < ENTROPY + 0.65
+        close_enough = loss < ENTROPY + 0.75
         student.conclude(f"{habit_of(best, text[:400], language.likely)}, {'close' if close_enough else 'far'}")
-        bits, limit = loss / math.log(2), (ENTROPY + 0.65) / math.log(2)
+        bits, limit = loss / math.log(2), (ENTROPY + 0.75) / math.log(2)
         true(
             close_enough,
-            f"after 34 steps it has {bits:.2f} bits a symbol on a new text, expected less than {limit:.2f}",
+            f"after 28 steps it has {bits:.2f} bits a symbol on a new text, expected less than {limit:.2f}",
         )
         honest = abs(said - loss) < 0.5
         student.conclude("honest" if honest else "not honest")
