@@ -55,10 +55,11 @@ class OwnNotebookExporter(NotebookExporter, OwnNotebook):
 def written(nb: NotebookNode) -> str:
     """A notebook as JSON text with one cell to a line.
 
-    >>> print(written(NotebookNode(cells=[{"source": "1\\n2"}, {"source": ""}], metadata={}, nbformat=4)))
+    >>> cells = [NotebookNode(source=text, metadata=NotebookNode()) for text in ("1\\n2", "")]
+    >>> print(written(NotebookNode(cells=cells, metadata=NotebookNode(), nbformat=4)))
     {"cells": [
-    {"source": "1\\n2"},
-    {"source": ""}
+    {"metadata": {}, "source": "1\\n2"},
+    {"metadata": {}, "source": ""}
     ], "metadata": {}, "nbformat": 4}
     <BLANKLINE>
     """
