@@ -15,11 +15,11 @@ from grading_parts.meter import NOT_OURS, OURS
 AIM_OVERHEAD, AIM_FULL, AIM_CELLS = 0.15, 30, 5
 # What keeps the share from being smaller; said with every table, because a reader will ask.
 WHY = """
-What our share consists of: a right submission answers about 600 requests, in two processes, one for the public checks
-and one for the hidden ones, so that nothing of the latter can reach what students read. Each request crosses to a
-process behind walls and back, which costs some tenths of a millisecond on both sides together. Notebook, gradebook and
+What our share consists of: a right submission answers about 600 requests, first those of the public checks and then
+those of the hidden ones; where one fails, a second process answers hidden checks. Each request crosses to a process
+behind walls and back, which costs some tenths of a millisecond on both sides together. Notebook, gradebook and
 feedback page are made by nbgrader's own steps. The ratio for graded cells is limited by the student's code and the
-checks, which both have to run: ours ask for more inputs than the asserts do, and the student's cells run twice.
+checks, which both have to run: ours ask for more inputs than the asserts do.
 """.strip("\n").splitlines()
 
 
