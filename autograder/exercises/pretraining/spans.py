@@ -16,6 +16,7 @@ from autograder.exercises.pretraining.spans_parts import (
     drawn_text,
     expect_texts,
     fingerprint,
+    laid_at,
     laid_out,
     one_mask,
     replaced,
@@ -197,13 +198,7 @@ class SpanCorrupt(Exercise):
     @by_mask
     def touching(T, hidden, spans, g):
         lengths = cut(hidden, spans, g)
-        before = sorted(torch.randint(T - hidden + 1, (spans,), generator=g).tolist())
-        mask = torch.zeros(T, dtype=torch.bool)
-        done = 0
-        for kept, length in zip(before, lengths, strict=True):
-            mask[kept + done : kept + done + length] = True
-            done += length
-        return mask
+        return laid_at(T, torch.randint(T - hidden + 1, (spans,), generator=g).tolist(), lengths)
 
     @mistake("hides everything in one span; there are round(hidden / mean_span)")
     @by_mask

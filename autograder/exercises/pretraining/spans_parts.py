@@ -186,10 +186,14 @@ def by_mask(draw, of_tokens=round, of_spans=round, replace=pretraining.replace_s
 def laid_out(T: int, lengths: list[int], g: torch.Generator | None) -> Tensor:
     """Spans of these lengths at different places between the kept tokens."""
     kept = T - sum(lengths)
-    places = sorted(torch.randperm(kept + 1, generator=g)[: len(lengths)].tolist())
+    return laid_at(T, torch.randperm(kept + 1, generator=g)[: len(lengths)].tolist(), lengths)
+
+
+def laid_at(T: int, places: list[int], lengths: list[int]) -> Tensor:
+    """Spans of these lengths, each behind so many kept tokens; at equal places they touch."""
     mask = torch.zeros(T, dtype=torch.bool)
     done = 0
-    for place, length in zip(places, lengths, strict=True):
+    for place, length in zip(sorted(places), lengths, strict=True):
         mask[place + done : place + done + length] = True
         done += length
     return mask
