@@ -13,7 +13,7 @@ import io
 import linecache
 import threading
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from autograder.values import BadValue, Opaque, Packed, decode, encode
@@ -37,15 +37,24 @@ class Executor:
         self.callback = callback
 
     def perform(self, request: dict[str, Any]) -> dict[str, Any]:
-        """Answer a request: ``{"ok": Packed, ...}``, ``{"missing": name}`` or ``{"error": {...}}``."""
+        """Answer a request: ``{"ok": Packed, ...}``, ``{"missing": name}`` or ``{"error": {...}}``.
+
+        The answer to a map is ``{"replies": [...]}``, one such answer for each call up to the first that failed.
+        """
         printed = _CappedText(MAX_PRINTED)
         try:
             target = self._find(request)
         except KeyError as error:
             return {"missing": error.args[0]}
+        replies: list[dict[str, Any]] = []
         try:
             quiet = contextlib.redirect_stdout(printed), contextlib.redirect_stderr(_CappedText(0))
             with quiet[0], quiet[1], time_limit(request.get("time_limit")):
+                if request["op"] == "map":
+                    for args, kwargs in _calls(*decode(request["args"], self._unwrap)):
+                        value = encode(target(*args, **kwargs), self._keep)
+                        replies.append({"ok": value, "printed": printed.take()})
+                    return {"replies": replies}
                 reply = self._answer(request, target)
                 reply = {key: encode(value, self._keep) for key, value in reply.items()}
         except TookTooLong:
@@ -54,7 +63,8 @@ class Executor:
             reply = {"error": {"type": "BadValue", "message": f"the returned value cannot be read: {error}"}}
         except (Exception, SystemExit, GeneratorExit) as error:
             reply = {"error": describe_error(error)}
-        return reply | {"printed": printed.getvalue()}
+        reply["printed"] = printed.take()
+        return {"replies": [*replies, reply]} if request["op"] == "map" else reply
 
     def _find(self, request: dict[str, Any]) -> Any:
         if "object" in request:
@@ -119,6 +129,15 @@ class Executor:
         return call_back
 
 
+def _calls(columns: list[list], named: dict[str, list]) -> Iterator[tuple[tuple, dict[str, Any]]]:
+    """
+    >>> list(_calls([[1, 2], [3, 4]], {"k": [5, 6]}))
+    [((1, 3), {'k': 5}), ((2, 4), {'k': 6})]
+    """
+    for row in zip(*columns, *named.values(), strict=True):
+        yield row[: len(columns)], dict(zip(named, row[len(columns) :], strict=True))
+
+
 class time_limit:
     """Interrupt the block after that many seconds, where the platform and the thread allow it."""
 
@@ -181,3 +200,12 @@ class _CappedText(io.StringIO):
         self.room -= len(taken)
         super().write(taken)
         return len(text)
+
+    def take(self) -> str:
+        """What has been written since the last time."""
+        if not self.tell():
+            return ""
+        text = self.getvalue()
+        self.seek(0)
+        self.truncate()
+        return text

@@ -8,13 +8,13 @@ recognised as a known mistake.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from autograder.executor import Executor
-from autograder.values import Opaque, Packed, decode, encode
+from autograder.values import BadValue, Opaque, Packed, decode, encode
 
 
 class Backend(Protocol):
@@ -77,7 +77,7 @@ class Student:
 
     def value(self, name: str) -> Any:
         """The value of a variable, as data."""
-        return self._send({"op": "value", "name": name}, name, [])["ok"]
+        return self._take(self._ask({"op": "value", "name": name}), name)["ok"]
 
     @contextmanager
     def off_the_record(self) -> Iterator[None]:
@@ -102,8 +102,11 @@ class Student:
         if self._watch:
             self._watch(event)
 
-    def _send(self, request: dict[str, Any], what: str, functions: list[Callable]) -> dict[str, Any]:
-        reply = self._backend.request(request | {"time_limit": self._time_limit}, functions)
+    def _ask(self, request: dict[str, Any]) -> dict[str, Any]:
+        return self._backend.request(request | {"time_limit": self._time_limit}, self._functions)
+
+    def _take(self, reply: dict[str, Any], what: str) -> dict[str, Any]:
+        """The values of a reply; what it says goes on record, and an error is raised."""
         event = Event(what, printed=str(reply.get("printed", ""))[:4000])
         problem: Exception | None = None
         values: dict[str, Any] = {}
@@ -143,6 +146,26 @@ class Remote:
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         return self._call("call", args, kwargs)["ok"]
 
+    def map(self, *columns: Iterable, **named: Iterable) -> Iterator[Any]:
+        """As the built-in ``map``, also with keywords: the results of many calls, for which only one message crosses.
+
+        All calls are made at once, and together they have the time of one; the first that fails is the last. Their
+        results are on record in the order in which they are asked for.
+        """
+        held, held_named = [list(column) for column in columns], {key: list(column) for key, column in named.items()}
+        rows = list(zip(*held, *held_named.values(), strict=True))
+        request = {"op": "map", "args": encode((held, held_named), self._keep), **self._target}
+        reply = self._student._ask(request)
+        return self._results(rows, list(named), reply.get("replies", [reply]))
+
+    def _results(self, rows: list[tuple], names: list[str], replies: list[dict[str, Any]]) -> Iterator[Any]:
+        for row, reply in zip(rows, replies, strict=False):
+            unnamed = len(row) - len(names)
+            what = call_text(self._what, row[:unnamed], dict(zip(names, row[unnamed:], strict=True)))
+            yield self._student._take(reply, what)["ok"]
+        if len(replies) < len(rows):
+            raise BadValue("there are fewer results than there were calls")
+
     def with_arguments(self, *args: Any, **kwargs: Any) -> tuple[Any, tuple]:
         """The result, and the arguments as they are after the call: shows whether an input was changed."""
         reply = self._call("call", args, kwargs, want_args=True)
@@ -163,24 +186,24 @@ class Remote:
         return self._call("call", args, kwargs, want_largest=True)["ok"]
 
     def _call(self, operation: str, args: tuple, kwargs: dict, **more: Any) -> dict[str, Any]:
+        request = {"op": operation, "args": encode((args, kwargs), self._keep), **self._target, **more}
+        what = call_text(self._what, args, kwargs)  # before the call: code in this process may change its arguments
+        return self._student._take(self._student._ask(request), what)
+
+    def _keep(self, value: Any) -> int:
+        if isinstance(value, Remote) and "object" in value._target:
+            return value._target["object"]
+        if not callable(value):
+            raise TypeError(f"a check passed a {type(value).__name__}, which cannot cross")
         functions = self._student._functions
-
-        def keep(value: Any) -> int:
-            if isinstance(value, Remote) and "object" in value._target:
-                return value._target["object"]
-            if not callable(value):
-                raise TypeError(f"a check passed a {type(value).__name__}, which cannot cross")
-            functions.append(value)
-            return -len(functions)
-
-        request = {"op": operation, "args": encode((args, kwargs), keep), **self._target, **more}
-        return self._student._send(request, call_text(self._what, args, kwargs), functions)
+        functions.append(value)
+        return -len(functions)
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("_"):
             raise AttributeError(name)
         request = {"op": "attribute", "attribute": name, **self._target}
-        return self._student._send(request, f"{self._what}.{name}", self._student._functions)["ok"]
+        return self._student._take(self._student._ask(request), f"{self._what}.{name}")["ok"]
 
     def __eq__(self, other: object) -> bool:
         # Two kept objects look alike to a trace when they are of the same type.

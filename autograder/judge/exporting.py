@@ -37,8 +37,13 @@ class OwnNotebook(Exporter):
         step = None
         for step in self._preprocessors:
             nb, resources = step(nb, resources)
-        self._validate_preprocessor(nb, step)
+        if self._is_result():
+            self._validate_preprocessor(nb, step)
         return nb, resources
+
+    def _is_result(self) -> bool:
+        """Whether what it makes is kept, and so validated."""
+        return True
 
 
 class OwnNotebookExporter(NotebookExporter, OwnNotebook):

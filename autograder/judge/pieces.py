@@ -15,6 +15,7 @@ import io
 import tokenize
 import warnings
 from collections.abc import Iterable, Iterator
+from functools import cache
 
 import numpy as np
 
@@ -27,6 +28,8 @@ MAX_PIECES = 2_000
 VERSION = "1:"  # of this reduction; pieces of different versions cannot be compared
 
 _BINDERS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+_SILENT = {ast.Import, ast.ImportFrom, ast.Pass, ast.Global, ast.Nonlocal}
+_WITHOUT_SIGN = {ast.Expr, ast.arguments, ast.FormattedValue, ast.Module}
 # Left out of the reading: what says how a name is used, or of which type, not what happens.
 _SKIPPED = {"ctx", "annotation", "returns", "type_comment", "type_params", "kind", "name", "asname", "id", "attr"}
 
@@ -115,23 +118,30 @@ class _Names:
         self.own: set[str] = set()
         self.own_attributes: set[str] = set()
         self.imported: dict[str, str] = {}
-        for node in ast.walk(tree):
-            if isinstance(node, _BINDERS):
-                self.own.add(node.name)
-                if isinstance(node, ast.ClassDef):
-                    self.own_attributes |= {item.name for item in node.body if isinstance(item, _BINDERS)}
-            elif isinstance(node, ast.arg):
+        waiting: list[ast.AST] = [tree]
+        while waiting:
+            node = waiting.pop()
+            kind = type(node)
+            if kind is ast.Name:
+                if type(node.ctx) is not ast.Load:
+                    self.own.add(node.id)
+                continue  # nothing below it
+            if kind is ast.Attribute:
+                if type(node.ctx) is not ast.Load:
+                    self.own_attributes.add(node.attr)
+            elif kind is ast.arg:
                 self.own.add(node.arg)
-            elif isinstance(node, ast.Name) and not isinstance(node.ctx, ast.Load):
-                self.own.add(node.id)
-            elif isinstance(node, ast.Attribute) and not isinstance(node.ctx, ast.Load):
-                self.own_attributes.add(node.attr)
-            elif isinstance(node, (ast.ExceptHandler, ast.MatchAs, ast.MatchStar)) and node.name:
+            elif kind in _BINDERS:
                 self.own.add(node.name)
-            elif isinstance(node, (ast.Import, ast.ImportFrom)):
-                package = f"{node.module}." if isinstance(node, ast.ImportFrom) else ""
+                if kind is ast.ClassDef:
+                    self.own_attributes |= {item.name for item in node.body if type(item) in _BINDERS}
+            elif kind in (ast.ExceptHandler, ast.MatchAs, ast.MatchStar):
+                self.own |= {node.name} if node.name else set()
+            elif kind in (ast.Import, ast.ImportFrom):
+                package = f"{node.module}." if kind is ast.ImportFrom else ""
                 for alias in node.names:
                     self.imported[alias.asname or alias.name] = package + alias.name
+            waiting += _below(node, node._fields)
 
     def name(self, name: str) -> str:
         return "own" if name in self.own else self.imported.get(name, name)
@@ -145,40 +155,47 @@ def _signs(statement: ast.stmt, names: _Names) -> Iterator[str]:
     waiting: list[ast.AST] = [statement]
     while waiting:
         node = waiting.pop()
-        if isinstance(node, (ast.Import, ast.ImportFrom, ast.Pass, ast.Global, ast.Nonlocal)):
+        kind = type(node)
+        if kind in _SILENT or (kind is ast.AnnAssign and node.value is None):
             continue
-        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):  # a docstring
+        if kind is ast.Expr and type(node.value) is ast.Constant:  # a docstring
             continue
-        if isinstance(node, ast.AnnAssign) and node.value is None:
+        if kind is ast.Name:
+            yield names.name(node.id)
+            continue  # nothing below it
+        if kind is ast.Constant:
+            yield _constant(node.value)
             continue
-        sign = _sign(node, names)
-        if sign:
-            yield sign
-        if isinstance(node, ast.JoinedStr):  # a message: what it is about, not how it is worded
+        if kind not in _WITHOUT_SIGN:
+            yield _sign(node, names)
+        if kind is ast.JoinedStr:  # a message: what it is about, not how it is worded
             waiting += [part for part in reversed(node.values) if isinstance(part, ast.FormattedValue)]
             continue
-        waiting += reversed([child for field in node._fields for child in _children(node, field)])
+        waiting += reversed(_below(node, _read_fields(kind)))
 
 
-def _children(node: ast.AST, field: str) -> list[ast.AST]:
-    if field in _SKIPPED:
-        return []
-    value = getattr(node, field, None)
-    items = value if isinstance(value, list) else [value]
-    return [item for item in items if isinstance(item, ast.AST)]
+@cache
+def _read_fields(kind: type[ast.AST]) -> tuple[str, ...]:
+    return tuple(field for field in kind._fields if field not in _SKIPPED)
+
+
+def _below(node: ast.AST, fields: tuple[str, ...]) -> list[ast.AST]:
+    """What stands in these fields of a node, from left to right."""
+    found: list[ast.AST] = []
+    for field in fields:
+        value = getattr(node, field, None)
+        if type(value) is list:
+            found += [item for item in value if isinstance(item, ast.AST)]
+        elif isinstance(value, ast.AST):
+            found.append(value)
+    return found
 
 
 def _sign(node: ast.AST, names: _Names) -> str:
-    if isinstance(node, (ast.Expr, ast.arguments, ast.FormattedValue, ast.Module)):
-        return ""
-    if isinstance(node, ast.Name):
-        return names.name(node.id)
     if isinstance(node, ast.arg):
         return "own"
     if isinstance(node, ast.Attribute):
         return names.attribute(node.attr)
-    if isinstance(node, ast.Constant):
-        return _constant(node.value)
     if isinstance(node, ast.AnnAssign):
         return "Assign"
     return type(node).__name__

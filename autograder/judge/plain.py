@@ -39,6 +39,16 @@ def clean_reply(reply: Message) -> dict[str, Any]:
     return cleaned
 
 
+def clean_replies(reply: Message) -> list[dict[str, Any]]:
+    """The same for a map: a reply for each of its calls; there may be too few of them, or too many."""
+    parts = reply.body.get("replies")
+    return [
+        clean_reply(Message("reply", part, {"ok": reply.values[str(k)]} if str(k) in reply.values else {}))
+        for k, part in enumerate(parts if isinstance(parts, list) else [])
+        if isinstance(part, dict)
+    ]
+
+
 def clean_error(details: Any) -> dict[str, Any]:
     details = details if isinstance(details, dict) else {}
     bases = details.get("bases") if isinstance(details.get("bases"), list) else []

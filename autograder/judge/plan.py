@@ -52,10 +52,7 @@ class _Piece:
     role: str  # release, setup, solution or extra
     exercise: str = ""
     kept: list[Statement] = field(default_factory=list)
-
-    @property
-    def binds(self) -> frozenset[str]:
-        return frozenset().union(*(s.binds for s in self.kept))
+    binds: frozenset[str] = frozenset()  # by what is kept, when that is settled
 
     def changes(self, names: set[str]) -> bool:
         """Whether it gives one of the names another meaning; importing the same thing again does not."""
@@ -69,6 +66,8 @@ def make_plan(chapter: Chapter, submitted: list[SubmittedCell], released: list[S
     _drop_superfluous_stubs(pieces, set(owner))
     _keep_what_is_needed(pieces, set(owner))
     pieces = [p for p in pieces if p.kept or p.source is None]
+    for piece in pieces:
+        piece.binds = frozenset().union(*(s.binds for s in piece.kept))
     cells = [_cell(p, owner, chapter, limits) for p in pieces]
     planned = {e.id: _plan_exercise(e, pieces, owner) for e in chapter.exercises.values()}
     return Plan(cells, planned)

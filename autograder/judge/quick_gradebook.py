@@ -85,10 +85,10 @@ class QuickGradebook(Gradebook):
 
 
 class _OneTransaction(Session):
-    """nbgrader commits after every cell: here that only sends the changes, and leaving the gradebook commits them."""
+    """nbgrader commits after every cell: here all is sent when a query needs it, or when the gradebook is left."""
 
     def commit(self) -> None:
-        self.flush()
+        pass
 
     def really_commit(self) -> None:
         super().commit()

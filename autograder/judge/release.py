@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from functools import lru_cache
 from pathlib import Path
 
 import autograder
@@ -23,8 +24,12 @@ def released_notebook(chapter_id: str, folder: Path | None = None) -> bytes | No
 
 def solved_cells(chapter_id: str) -> dict[str, str]:
     """The course's own solution cells by exercise, and under "" its set-up; none where ``solutions/`` is missing."""
-    path = Path(autograder.__file__).parent.parent / "solutions" / f"{chapter_id}.py"
+    path = _script(chapter_id)
     return course_cells(path.read_text(encoding="utf-8")) if path.is_file() else {}
+
+
+def _script(chapter_id: str) -> Path:
+    return Path(autograder.__file__).parent.parent / "solutions" / f"{chapter_id}.py"
 
 
 def course_cells(script: str) -> dict[str, str]:
@@ -44,6 +49,13 @@ def course_cells(script: str) -> dict[str, str]:
 
 def checks_fingerprint(chapter_id: str, released: bytes | None) -> str:
     """What a grade depends on besides the submission: checks, reference, solutions, released notebook, as a hash."""
+    files = [*_chapter_files(chapter_id), _script(chapter_id)]
+    state = tuple((str(path), path.stat().st_mtime_ns, path.stat().st_size) for path in files if path.is_file())
+    return _fingerprint(chapter_id, released, state)
+
+
+@lru_cache(maxsize=8)  # asked for with every submission; the files' state tells when it is another one
+def _fingerprint(chapter_id: str, released: bytes | None, state: tuple) -> str:
     digest = hashlib.sha256(f"{JUDGE_VERSION}\0".encode())
     for path in _chapter_files(chapter_id):
         digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from autograder.judge.child import PART_SECONDS
 from autograder.judge.launcher import Child, JudgeError, Limits, Zygote
-from autograder.judge.plain import clean_error, clean_reply, exit_text
+from autograder.judge.plain import clean_error, clean_replies, clean_reply, exit_text
 from autograder.judge.protocol import MAX_MESSAGE_BYTES, BadMessage, Closed, Message
 from autograder.student import ProcessDied, answer_callback
 from autograder.values import Packed
@@ -217,6 +217,8 @@ class RemoteBackend:
             body["new_check"], self._new_check = True, False
         limit = float(request.get("time_limit") or self._limits.cell_seconds)
         reply = self._exchange(Message("request", body, values), limit, functions)
+        if request["op"] == "map" and "replies" in reply.body:
+            return {"replies": clean_replies(reply)}
         if not request.get("want_args"):
             reply.values.pop("args_after", None)
         return clean_reply(reply)

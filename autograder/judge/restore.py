@@ -36,6 +36,9 @@ MEMO = 256
 class ForgivingExporter(OwnNotebookExporter):
     """Reads a submission whatever state it is in; a file that is no notebook becomes one that says so."""
 
+    def _is_result(self) -> bool:
+        return not getattr(self.parent, "_sanitizing", False)  # nbgrader's second pass validates it with the rest
+
     def from_file(self, file_stream: TextIO, resources: Any = None, **kwargs: Any) -> tuple[str, Any]:
         if not getattr(self.parent, "_sanitizing", True):  # nbgrader's second pass reads what the first has written
             return self.from_notebook_node(nbformat.v4.reads(file_stream.read()), resources=resources, **kwargs)
@@ -150,7 +153,7 @@ def _find(
     graded = original.metadata["nbgrader"]
     grade_id = graded["grade_id"]
     free = [index for index in range(len(cells)) if index not in taken]
-    same = [n for n in free if cells[n].metadata.get("nbgrader", {}).get("grade_id") == grade_id]
+    same = [n for n in free if (about := cells[n]["metadata"].get("nbgrader")) and about.get("grade_id") == grade_id]
     same = same or [n for n in free if cells[n].get("id") == original.get("id")]
     if graded.get("solution"):
         names = functions.get(grade_id, set())

@@ -97,12 +97,13 @@ def _statement(node: ast.stmt, lines: tuple[str, ...]) -> Statement:
     first = min([node.lineno, *(d.lineno for d in decorators)])
     last = node.end_lineno or node.lineno
     fetched = frozenset(_fetched(node))
+    uses, at_once = _global_names("\n".join(lines[first - 1 : last]))
     return Statement(
         first=first,
         last=last,
         binds=frozenset(_bound(node)),
-        uses=_global_names("\n".join(lines[first - 1 : last])) | fetched,
-        at_once=_global_names("\n".join(lines[first - 1 : last]), at_once=True) | fetched,
+        uses=uses | fetched,
+        at_once=at_once | fetched,
         is_stub=_is_stub(node),
         is_definition=isinstance(node, _SCOPES),
         is_import=isinstance(node, (ast.Import, ast.ImportFrom)),
@@ -139,24 +140,28 @@ def _bound(node: ast.AST) -> Iterator[str]:
         yield from _bound(child)
 
 
-def _global_names(text: str, at_once: bool = False) -> frozenset[str]:
-    """Names that the statement looks up globally, or (unless ``at_once``) a function in it when it is called."""
+def _global_names(text: str) -> tuple[frozenset[str], frozenset[str]]:
+    """Names that the statement, or a function in it when it is called, looks up globally; and those of the first kind.
+
+    >>> [sorted(names) for names in _global_names("x = f(lambda: y)")]
+    [['f', 'y'], ['f']]
+    """
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            return frozenset(_globals_of(symtable.symtable(text, "cell", "exec"), at_once))
+            found = list(_globals_of(symtable.symtable(text, "cell", "exec"), at_once=True))
     except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return frozenset()
+        return frozenset(), frozenset()
+    return frozenset(name for name, _ in found), frozenset(name for name, at_once in found if at_once)
 
 
-def _globals_of(table: symtable.SymbolTable, at_once: bool) -> Iterator[str]:
+def _globals_of(table: symtable.SymbolTable, at_once: bool) -> Iterator[tuple[str, bool]]:
     at_top = table.get_type() == "module"
     for symbol in table.get_symbols():
         if symbol.is_referenced() and (at_top or symbol.is_global()):
-            yield symbol.get_name()
+            yield symbol.get_name(), at_once
     for child in table.get_children():
-        if not at_once or child.get_type() != "function":
-            yield from _globals_of(child, at_once)
+        yield from _globals_of(child, at_once and child.get_type() != "function")
 
 
 def _is_stub(node: ast.stmt) -> bool:

@@ -13,7 +13,7 @@ from collections import defaultdict
 from collections.abc import Callable
 from typing import Any
 
-from autograder import run
+from autograder import run, student
 from autograder.judge import grading, launcher, remote
 from autograder.judge.gradebook import Course
 from autograder.student import Remote, Student
@@ -52,7 +52,7 @@ prepare, end = zygote._prepare, zygote._end
 
 def _find(self, request):
     target = find(self, request)
-    return adds_to("student", target) if request["op"] in ("call", "gradient") else target
+    return adds_to("student", target) if request["op"] in ("call", "gradient", "map") else target
 
 def _serve(self):
     spent["ready"] = time.thread_time()
@@ -113,7 +113,10 @@ class Meter:
             (run, "_run_check", CHECKS),
             (run, "find_mistake", NAMING),
             (Remote, "_call", PROTOCOL),
-            (Student, "_send", PROTOCOL),
+            (Remote, "map", PROTOCOL),
+            (Student, "_ask", PROTOCOL),
+            (Student, "_take", PROTOCOL),
+            (student, "call_text", PROTOCOL),
             (remote.RemoteBackend, "_answer", CALLBACKS),
             (remote.RemoteBackend, "run", PROTOCOL),
             (remote.RemoteBackend, "_told", PROTOCOL),

@@ -21,8 +21,9 @@ from autograder.student import Student, short
 from course_lib import tokenization
 from course_lib.tokenization import GPT2_PATTERN
 
-# With large_text a trainer with a heap needs 0.1 s for these on one slow core, one that visits every word 6 to 25 s.
-LARGE_MERGES = 1800
+# With large_text a trainer with a heap needs 0.05 to 0.2 s for these on one slow core, one that visits every word
+# 2.4 to 6 s.
+LARGE_MERGES = 1200
 
 
 def expect_change(result: Any, ids: list[int], pair: Pair, new_id: int) -> None:
@@ -36,15 +37,23 @@ def expect_change(result: Any, ids: list[int], pair: Pair, new_id: int) -> None:
     equal({p: n for p, n in changes.items() if n != 0}, want_changes, what=f"{what}: the changes: it")
 
 
-def expect_training(result: Any, want: list[Pair]) -> None:
-    """These merges, and the vocabulary that follows from them."""
+def expect_changes(student: Student, rows: list[list[int]], pairs: list[Pair], new_id: int) -> None:
+    """Each row is merged at its pair as it should be, and the changes are right."""
+    results = student.merge_with_changes.map(rows, pairs, [new_id] * len(rows))
+    for ids, pair, result in zip(rows, pairs, results, strict=True):
+        expect_change(result, ids, pair, new_id)
+
+
+def expect_training(result: Any, want: list[Pair], number: int = 0) -> None:
+    """These merges, ``number`` with those that follow and are not known, and the vocabulary that they make."""
+    number = max(number, len(want))
     if not isinstance(result, (tuple, list)) or len(result) != 2 or not isinstance(result[1], list):
         fail(f"it returned {short(result)}, expected a pair: the vocabulary and the list of merges")
     vocab, merges = result
     spelled = {i: bytes([i]) for i in range(256)}
     for k, pair in enumerate(want):
         got = merges[k] if k < len(merges) else None
-        name = f"merge number {k + 1} (of {len(want)})"
+        name = f"merge number {k + 1} (of {number})"
         right = f"{pair}, which is {spelled[pair[0]]!r} + {spelled[pair[1]]!r}"
         true(got is not None, f"there are only {len(merges)} merges, {name} is {right}")
         if isinstance(got, (tuple, list)) and tuple(got) != pair and got in merges[:k]:
@@ -52,7 +61,11 @@ def expect_training(result: Any, want: list[Pair]) -> None:
             fail(f"{name} is {short(got)}, but {before} (an old entry of the heap?); expected {right}")
         true(isinstance(got, (tuple, list)) and tuple(got) == pair, f"{name} is {short(got)}, expected {right}")
         spelled[256 + k] = spelled[pair[0]] + spelled[pair[1]]
-    true(len(merges) == len(want), f"there are {len(merges)} merges, expected {len(want)}")
+    true(len(merges) == number, f"there are {len(merges)} merges, expected {number}")
+    for k, pair in enumerate(merges[len(want) :], len(want)):
+        known = isinstance(pair, (tuple, list)) and len(pair) == 2 and all(isinstance(i, int) for i in pair)
+        true(known and {*pair} <= spelled.keys(), f"merge number {k + 1} is {short(pair)}, expected two ids before it")
+        spelled[256 + k] = spelled[pair[0]] + spelled[pair[1]]
     equal(vocab, spelled, what="the vocabulary: it")
 
 
@@ -87,8 +100,7 @@ class TrainByteBpeFast(Exercise):
 
     @check(points=1, hint="Count the pairs before and after the merge; the change is what came minus what went.")
     def reports_what_one_merge_changes(self, student: Student, rng: Rng) -> None:
-        for ids in ([5, 1, 2, 6], [1, 2], [4, 1, 2], [3, 4, 5]):
-            expect_change(student.merge_with_changes(ids, (1, 2), 9), ids, (1, 2), 9)
+        expect_changes(student, [[5, 1, 2, 6], [1, 2], [4, 1, 2], [3, 4, 5]], [(1, 2)] * 4, 9)
         ids = [*rng.ids(3, 3, 7), 1, 2, *rng.ids(4, 3, 7), 1, 2, *rng.ids(2, 3, 7)]
         result, after = student.merge_with_changes.with_arguments(ids, (1, 2), 300)
         expect_change(result, ids, (1, 2), 300)
@@ -96,13 +108,11 @@ class TrainByteBpeFast(Exercise):
 
     @check(points=1, hint="In 1 2 1 2 two merges touch: the new pair is (9, 9). And 7 7 7 7 holds (7, 7) three times.")
     def gets_runs_and_touching_merges_right(self, student: Student, rng: Rng) -> None:
-        for ids in ([7, 7, 7], [7, 7, 7, 7]):
-            expect_change(student.merge_with_changes(ids, (7, 7), 9), ids, (7, 7), 9)
-        for ids in ([1, 2, 1, 2], [2, 1, 2, 1, 2, 2]):
-            expect_change(student.merge_with_changes(ids, (1, 2), 9), ids, (1, 2), 9)
+        rows, pairs = [[7, 7, 7], [7, 7, 7, 7], [1, 2, 1, 2], [2, 1, 2, 1, 2, 2]], [(7, 7)] * 2 + [(1, 2)] * 2
         for _ in range(10):
-            ids, pair = rng.ids(rng.randint(6, 14), 1, 2), (rng.randint(1, 2), rng.randint(1, 2))
-            expect_change(student.merge_with_changes(ids, pair, 9), ids, pair, 9)
+            rows.append(rng.ids(rng.randint(6, 14), 1, 2))
+            pairs.append((rng.randint(1, 2), rng.randint(1, 2)))
+        expect_changes(student, rows, pairs, 9)
 
     @check(points=1, hint="Compare with train_byte_bpe on a text of five words: at which merge do the two part? Why?")
     def learns_what_counting_everything_anew_would_learn(self, student: Student, rng: Rng) -> None:
@@ -131,7 +141,7 @@ class TrainByteBpeFast(Exercise):
 
     @check(
         points=2,
-        time_limit=5.0,
+        time_limit=2.0,
         hint="Visiting every word at every merge takes too long here. Keep, for each pair, the words that hold it.",
     )
     def finishes_a_large_text_in_time(self, student: Student, rng: Rng) -> None:
@@ -140,7 +150,8 @@ class TrainByteBpeFast(Exercise):
         start = " ".join(some + some[:10] * 2)
         expect_training(student.train_byte_bpe_fast(start, 256 + 120), recounted_merges(words_of(start), 120))
         result = student.train_byte_bpe_fast(text, 256 + LARGE_MERGES)
-        expect_training(result, bucket_merges(words_of(text), LARGE_MERGES))
+        # The first of them tell whether it counts right; what the others are, smaller texts show.
+        expect_training(result, bucket_merges(words_of(text), LARGE_MERGES // 10), LARGE_MERGES)
 
     @mistake(
         "takes the neighbours from the word as it was; where two merges touch, the neighbour is new itself",

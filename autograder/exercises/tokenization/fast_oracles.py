@@ -77,9 +77,9 @@ def bucket_merges(words: Counter[str], count: int) -> list[Pair]:
 
 
 def large_text(rng: Rng) -> str:
-    """3,000 words drawn at random, most of them different: too many to visit all of them at every merge."""
-    words = rng.words(2800, shortest=6, longest=10, letters="abcdefghijklmnopqrst")
-    words += rng.choices(words, k=200)
+    """2,150 words drawn at random, most of them different: too many to visit all of them at every merge."""
+    words = rng.words(2000, shortest=6, longest=10, letters="abcdefghijklmnopqrst")
+    words += rng.choices(words, k=150)
     rng.shuffle(words)
     return " ".join(words)
 

@@ -9,7 +9,7 @@ import regex
 from autograder.compare import equal
 from autograder.exercise import check, variant
 from autograder.exercises.tokenization import fast as public
-from autograder.exercises.tokenization.fast import expect_change, expect_training
+from autograder.exercises.tokenization.fast import expect_changes, expect_training
 from autograder.exercises.tokenization.fast_oracles import bucket_merges, recounted_merges, words_of
 from autograder.rng import Rng
 from autograder.student import Student
@@ -19,14 +19,14 @@ from course_lib.tokenization import GPT2_PATTERN
 class TrainByteBpeFast(public.TrainByteBpeFast):
     @check(points=2, hint="Try words without the pair, words that are the pair, and words that are one long run.")
     def keeps_the_counts_of_any_word_right(self, student: Student, rng: Rng) -> None:
+        rows, pairs = [], []
         for _ in range(15):
             alphabet = rng.randint(1, 4)
-            ids = rng.ids(rng.randint(1, 25), 1, alphabet)
-            pair = rng.randint(1, alphabet), rng.randint(1, alphabet)
-            expect_change(student.merge_with_changes(ids, pair, 500), ids, pair, 500)
+            rows.append(rng.ids(rng.randint(1, 25), 1, alphabet))
+            pairs.append((rng.randint(1, alphabet), rng.randint(1, alphabet)))
         length = rng.randint(301, 399)
-        for ids in ([4] * length, [4, 4, 5] * (length // 3)):
-            expect_change(student.merge_with_changes(ids, (4, 4), 256), ids, (4, 4), 256)
+        rows += [[4] * length, [4, 4, 5] * (length // 3)]
+        expect_changes(student, rows, [*pairs, (4, 4), (4, 4)], 500)
         # Two merges, one after the other: the changes of both lead from the first counts to the last.
         ids = rng.ids(60, 1, 3)
         counts = Counter(pairwise(ids))

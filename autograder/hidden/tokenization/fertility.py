@@ -24,11 +24,12 @@ class Fertility(public.Fertility):
         equal(student.split_digits(number), list(number), what="a number alone")
         signs = rng.word(2) + rng.choice("½¼¾") + rng.word(2) + rng.choice("²³¹")
         equal(student.split_digits(signs), [signs], what="a text with signs that are no digits")
+        texts: list[str] = []
         for _ in range(8):
             strange = rng.unicode(12) + rng.choice("²³¹") + rng.choice("½¼¾") + "\n "
             digits = [chr(rng.choice((ord("0"), *ZEROS)) + rng.randint(0, 9)) for _ in range(5)]
-            text = "".join(rng.sample([*strange, *digits], len(strange) + 5))
-            got = student.split_digits(text)
+            texts.append("".join(rng.sample([*strange, *digits], len(strange) + 5)))
+        for text, got in zip(texts, student.split_digits.map(texts), strict=True):
             right_type = isinstance(got, list) and all(isinstance(piece, str) and piece for piece in got)
             true(right_type, f"it returned {short(got)}, expected a list of texts that are not empty")
             equal("".join(got), text, what="joining the pieces")

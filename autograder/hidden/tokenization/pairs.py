@@ -17,22 +17,23 @@ from autograder.student import Student
 class Merge(public.Merge):
     @check(hint="Pairs of neighbours: n - 1 in a sequence of n ids, each with the given weight.")
     def counts_pairs_in_any_sequence(self, student: Student, rng: Rng) -> None:
-        for _ in range(8):
-            ids, weight = rng.ids(rng.randint(2, 60), 0, rng.choice((1, 3, 40))), rng.randint(1, 1000)
-            ids = [1, 7, 7, 7, 2, *ids]
+        rows = [[1, 7, 7, 7, 2, *rng.ids(rng.randint(2, 60), 0, rng.choice((1, 3, 40)))] for _ in range(8)]
+        weights = rng.ids(8, 1, 1000)
+        for ids, weight, counts in zip(rows, weights, student.get_pair_counts.map(rows, weights), strict=True):
             windows = ["{} {}".format(*ids[i : i + 2]) for i in range(len(ids) - 1)]
             want = {tuple(map(int, key.split())): weight * windows.count(key) for key in windows}
-            equal(without_zeros(student.get_pair_counts(ids, weight)), want)
+            equal(without_zeros(counts), want)
 
     @check(points=2, hint="What happens at the border of a run of equal ids, and when the pair stands at the end?")
     def merges_any_sequence(self, student: Student, rng: Rng) -> None:
-        for _ in range(8):
-            highest = rng.choice((1, 2, 5))
+        rows, pairs = [], []
+        for highest in rng.choices((1, 2, 5), k=8):
             pair = (rng.randint(0, highest), rng.randint(0, highest))
-            ids = [*pair, *rng.ids(rng.randint(0, 50), 0, highest), *pair, 6, *pair]
-            equal(student.merge(ids, pair, 256), replaced(ids, pair, 256))
-        ids = rng.ids(30, 1, 3)
-        equal(student.merge(ids, (8, 9), 256), ids)
+            rows.append([*pair, *rng.ids(rng.randint(0, 50), 0, highest), *pair, 6, *pair])
+            pairs.append(pair)
+        rows, pairs = [*rows, rng.ids(30, 1, 3)], [*pairs, (8, 9)]
+        for ids, pair, merged in zip(rows, pairs, student.merge.map(rows, pairs, [256] * 9), strict=True):
+            equal(merged, replaced(ids, pair, 256))
 
     @check(hint="Merging loses nothing: writing the pair for its new id gives the sequence back.")
     def a_chain_of_merges_can_be_undone(self, student: Student, rng: Rng) -> None:

@@ -33,14 +33,19 @@ class EncodeWithSpecial(public.EncodeWithSpecial):
     def handles_any_special_strings(self, student: Student, rng: Rng) -> None:
         special = {string: 500 + i for i, string in enumerate(STRINGS)}
         opening = [" x ", "<|a.b|><|a.b|>", " y", "[INST]", " ", "[INST]]", "z"]
+        texts, allowed_sets, wanted = [], [], []
         for turn in range(8):
             allowed = {*rng.sample(STRINGS[:8], rng.randint(4, 8)), *STRINGS[8:]} if turn else set(STRINGS)
             # Between two special strings stands a space, so that no third one arises where they meet.
             parts = [*opening]
             for string in rng.choices(STRINGS, k=6):
                 parts += [string, rng.choice((" ", "\n", f" {rng.word(letters='xyz')} ", " é→ "))]
-            ids = student.encode_with_special("".join(parts), count_and_bytes, special, allowed)
-            equal(ids, assemble(parts, special, allowed))
+            texts.append("".join(parts))
+            allowed_sets.append(allowed)
+            wanted.append(assemble(parts, special, allowed))
+        found = student.encode_with_special.map(texts, [count_and_bytes] * 8, [special] * 8, allowed_sets)
+        for ids, want in zip(found, wanted, strict=True):
+            equal(ids, want)
 
     @check(
         hint="A string that is special for other models but not here cannot be allowed: ValueError, even in empty text."

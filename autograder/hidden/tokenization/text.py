@@ -17,29 +17,32 @@ class RepairMojibake(public.RepairMojibake):
     def spells_any_text(self, student: Student, rng: Rng) -> None:
         # The last and first code points of each length, a combining accent, and one emoji made of three characters.
         edges = "\x00\x7f\x80\u07ff\u0800\ud7ff\ue000\uffff\U00010000\U0010ffff"
-        for text in (edges, "e\u0301 is not \u00e9", "\U0001f469\u200d\U0001f680", ""):
-            equal(student.utf8_bytes(text), utf8_by_hand(text))
-        for _ in range(20):
-            text = rng.unicode(rng.randint(1, 40))
-            equal(student.utf8_bytes(text), utf8_by_hand(text))
+        texts = [edges, "e\u0301 is not \u00e9", "\U0001f469\u200d\U0001f680", ""]
+        texts += [rng.unicode(rng.randint(1, 40)) for _ in range(20)]
+        for text, spelled in zip(texts, student.utf8_bytes.map(texts), strict=True):
+            equal(spelled, utf8_by_hand(text))
 
     @check(points=2, hint="Whatever the text was: misreading it and repairing it must give it back.")
     def undoes_every_misreading(self, student: Student, rng: Rng) -> None:
-        for turn in range(60):
-            text, table = "é" + rng.unicode(rng.randint(0, 30)), TABLES[turn % len(TABLES)]
-            equal(student.repair_mojibake(misread(text, table), wrong=table), text)
+        texts = ["é" + rng.unicode(rng.randint(0, 30)) for _ in range(60)]
+        tables = [TABLES[turn % len(TABLES)] for turn in range(60)]
+        repaired = student.repair_mojibake.map(map(misread, texts, tables), wrong=tables)
+        for text, got in zip(texts, repaired, strict=True):
+            equal(got, text)
         text = rng.unicode(300)
         equal(student.repair_mojibake(misread(text, "mac_roman")), text)
 
     @check(hint="Two things show that a text was not misread: a character without a byte, or bytes that are not UTF-8.")
     def leaves_right_text_alone(self, student: Student, rng: Rng) -> None:
+        texts: list[str] = []
         for _ in range(10):
             not_in_the_table = "".join(rng.choices("日本語とかな漢字ん", k=4)) + rng.word()
             # Their bytes in the table only continue a character in UTF-8, so they cannot begin one.
             not_utf8 = rng.word() + "".join(rng.choices("äåçéèêëíñóö", k=3)) + rng.word()
             misread_in_part = misread(not_utf8, "mac_roman") + " " + not_in_the_table
-            for text in (misread_in_part, not_in_the_table, not_utf8):
-                equal(student.repair_mojibake(text), text)
+            texts += [misread_in_part, not_in_the_table, not_utf8]
+        for text, got in zip(texts, student.repair_mojibake.map(texts), strict=True):
+            equal(got, text)
 
     @variant
     class FromTheBits:

@@ -33,10 +33,10 @@ class EmbeddingParams(public.EmbeddingParams):
 
     @check(points=1, hint="Compare with exact fractions: V d / (V d + 12 L d d).")
     def agrees_with_exact_fractions(self, student: Student, rng: Rng) -> None:
-        for _ in range(8):
-            size, d, layers = rng.randint(256, 200_000), rng.randint(64, 8192), rng.randint(1, 120)
+        columns = rng.ids(8, 256, 200_000), rng.ids(8, 64, 8192), rng.ids(8, 1, 120)
+        for size, d, layers, share in zip(*columns, student.softmax_share.map(*columns), strict=True):
             want = float(1 / (1 + Fraction(12 * layers * d, size)))
-            close(student.softmax_share(size, d, layers), want, what=f"V={size}, d={d}, L={layers}")
+            close(share, want, what=f"V={size}, d={d}, L={layers}")
 
     @variant
     class Cancelled:

@@ -27,14 +27,15 @@ class WordpieceEncode(public.WordpieceEncode):
     @check(points=2, hint="Follow your code by hand on a word of four letters with overlapping pieces.")
     def finds_the_longest_pieces_in_random_vocabularies(self, student: Student, rng: Rng) -> None:
         equal(student.wordpiece_encode("ab", ["a", "##b"]), ["a", "##b"], what="'ab'")
-        for _ in range(40):
-            vocab = random_vocab(rng, "abc", rng.randint(6, 14), 4)
-            word = rng.word(1, 9, "abc")
-            equal(student.wordpiece_encode(word, vocab), longest_pieces(word, vocab), what=f"{word!r}")
-        for _ in range(20):  # with all single letters there is no dead end
-            vocab = {*random_vocab(rng, "xyz", 12, 5), "x", "y", "z", "##x", "##y", "##z"}
-            word = rng.word(1, 12, "xyz")
-            got = student.wordpiece_encode(word, vocab)
+        vocabs = [random_vocab(rng, "abc", rng.randint(6, 14), 4) for _ in range(40)]
+        words = rng.words(40, longest=9, letters="abc")
+        for word, vocab, got in zip(words, vocabs, student.wordpiece_encode.map(words, vocabs), strict=True):
+            equal(got, longest_pieces(word, vocab), what=f"{word!r}")
+        # With all single letters there is no dead end.
+        single = {"x", "y", "z", "##x", "##y", "##z"}
+        vocabs = [{*single, *random_vocab(rng, "xyz", 12, 5)} for _ in range(20)]
+        words = rng.words(20, longest=12, letters="xyz")
+        for word, vocab, got in zip(words, vocabs, student.wordpiece_encode.map(words, vocabs), strict=True):
             true(isinstance(got, list), "it did not return a list")
             true(set(got) <= vocab, f"{word!r} was cut into pieces that are not in the vocabulary")
             equal("".join(piece.removeprefix("##") for piece in got), word, what="joining the pieces")
