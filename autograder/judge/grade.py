@@ -168,10 +168,10 @@ class _Run:
                 else:
                     entry.result = outcome
                     entry.is_new = then(item, outcome, entry.problems)
-                self.told(entry)
-                progress.advance(bar)
                 if number == 0:  # by now everything that the others will use is loaded and compiled
                     keep_out()
+                self.told(entry)
+                progress.advance(bar)
         return graded
 
     def _found(self) -> tuple[list[Submission], list[str]]:

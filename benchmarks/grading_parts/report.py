@@ -15,7 +15,7 @@ from grading_parts.meter import NOT_OURS, OURS
 AIM_OVERHEAD, AIM_FULL, AIM_CELLS = 0.15, 30, 5
 # What keeps the share from being smaller; said with every table, because a reader will ask.
 WHY = """
-What our share consists of: a right submission answers about 600 requests, first those of the public checks and then
+What our share consists of: a right submission answers about 280 requests, first those of the public checks and then
 those of the hidden ones; where one fails, a second process answers hidden checks. Each request crosses to a process
 behind walls and back, which costs some tenths of a millisecond on both sides together. Notebook, gradebook and
 feedback page are made by nbgrader's own steps. The ratio for graded cells is limited by the student's code and the

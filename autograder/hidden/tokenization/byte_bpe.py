@@ -22,20 +22,20 @@ WORDS_OF_THE_WORLD = ["λόγος", "слово", "言葉", "คำ", "naïve", 
 class TrainByteBpe(public.TrainByteBpe):
     @check(hint="Try a text with tabs, several line breaks, digits, apostrophes and other scripts, with both patterns.")
     def pretokens_of_any_text_join_to_it(self, student: Student, rng: Rng) -> None:
-        for pattern in (GPT2_PATTERN, CL100K_PATTERN):
-            for _ in range(4):
-                parts = [*rng.words(5), *rng.sample(WORDS_OF_THE_WORLD, 4), rng.unicode(12), str(rng.randint(0, 10**7))]
-                rng.shuffle(parts)
-                text = "".join(rng.choice((" ", "  ", "\n", "\t\n", "'s ", " 's")) + part for part in parts)
-                pieces = student.pretokenize(text, pattern)
-                true(isinstance(pieces, list), f"it returned {short(pieces)}, expected a list of strings")
-                equal("".join(map(str, pieces)), text, what="joining the pre-tokens")
-                equal(pieces, [found.group() for found in regex.finditer(pattern, text)])
+        texts, patterns = [], [GPT2_PATTERN] * 4 + [CL100K_PATTERN] * 4
+        for _ in patterns:
+            parts = [*rng.words(5), *rng.sample(WORDS_OF_THE_WORLD, 4), rng.unicode(12), str(rng.randint(0, 10**7))]
+            rng.shuffle(parts)
+            texts.append("".join(rng.choice((" ", "  ", "\n", "\t\n", "'s ", " 's")) + part for part in parts))
+        for text, pattern, pieces in zip(texts, patterns, student.pretokenize.map(texts, patterns), strict=True):
+            true(isinstance(pieces, list), f"it returned {short(pieces)}, expected a list of strings")
+            equal("".join(map(str, pieces)), text, what="joining the pre-tokens")
+            equal(pieces, [found.group() for found in regex.finditer(pattern, text)])
         equal(student.pretokenize(""), [])
         text = " ".join(rng.words(6, longest=3)) + "\n \t" + rng.word()
         pieces = ["".join(group) for _, group in groupby(text, str.isspace)]
-        for pattern in (r"\s+|\S+", r"\s+", r"\S+"):  # they cut at the same places
-            equal(student.pretokenize(text, pattern), pieces)
+        for found in student.pretokenize.map([text] * 3, [r"\s+|\S+", r"\s+", r"\S+"]):  # they cut at the same places
+            equal(found, pieces)
 
     @check(hint="256 bytes, 256 different characters, and only 68 of the bytes get a new one.")
     def the_table_can_be_read_backwards(self, student: Student, rng: Rng) -> None:
@@ -61,9 +61,9 @@ class TrainByteBpe(public.TrainByteBpe):
     )
     def knows_when_to_stop(self, student: Student, rng: Rng) -> None:
         run = rng.randint(5, 11)
-        for pieces in ([], ["nm", " zy", " ba"], ["a", "!", "1"], ["a" * run], ["xyz", "\n"]):
-            text = "".join(pieces)
-            judge_training(student.train_byte_bpe(text, 290), pieces, 290)
+        cuts: list[list[str]] = [[], ["nm", " zy", " ba"], ["a", "!", "1"], ["a" * run], ["xyz", "\n"]]
+        for pieces, trained in zip(cuts, student.train_byte_bpe.map(map("".join, cuts), [290] * 5), strict=True):
+            judge_training(trained, pieces, 290)
         vocab, merges = student.train_byte_bpe(rng.word() + " " + rng.word(), 256)
         equal((vocab, merges), (BYTES, []))
 
