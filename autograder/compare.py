@@ -143,7 +143,8 @@ def _difference(got: Any, want: Any) -> str:
         parts += [f"{short(wrong[0])} is {short(got[wrong[0]])} instead of {short(want[wrong[0]])}"] if wrong else []
         return ", ".join(parts)
     if isinstance(want, set):
-        return f"missing {short(want - got)}, not expected {short(got - want)}"
+        parts = [f"missing {short(want - got)}"] if want - got else []
+        return ", ".join([*parts, f"not expected {short(got - want)}"] if got - want else parts)
     return ""
 
 
