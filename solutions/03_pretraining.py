@@ -22,6 +22,7 @@ packing of the batches, the training loop, and the bill. And you begin where lan
 - pack documents into rows without letting one see the other;
 - train a small GPT, and judge it in bits per byte beside n-grams and gzip;
 - accumulate gradients exactly, round as bfloat16 does, and compute what a run costs before you start it;
+- stop a run anywhere and go on as if nothing had happened, to the last bit;
 - adapt a pretrained model to a task, and say what the pretraining was worth.
 """
 
@@ -44,7 +45,7 @@ measured on other text says little about what was learned.
 
 **How the chapter works.** As before: an *idea*, a question to *predict*, the *exercise*, its *check*, an *experiment*
 with a picture. Experiments use your function once it passes its checks and the course's until then, so nothing blocks
-you. There are thirteen exercises, ★ or ★★, in five parts. Together they take a good eight hours.
+you. There are fourteen exercises, ★ or ★★, in five parts. Together they take a good eight hours.
 
 **To begin here.** You need not have finished the first two chapters. Where an experiment wants a GPT, it takes the
 course's, or yours if it has passed. If you want the short way through, do Exercises 3, 7, 10 and 12: the loss, the
@@ -2689,10 +2690,10 @@ r"""
 # Part IV · The run
 
 Everything is ready: objective, optimiser, schedule, data. In this part you put them together, train a GPT from random
-numbers, and watch it learn to spell, then to write words, then something like sentences. Then come two things that a
-large run cannot do without: gradients added up over many small batches in numbers of 16 bits, and a bill that is
-written *before* the money is spent. Run the setup cell first; what a section takes from an earlier exercise it takes
-by itself.
+numbers, and watch it learn to spell, then to write words, then something like sentences. Then come three things that
+a large run cannot do without: gradients added up over many small batches in numbers of 16 bits, a bill that is written
+*before* the money is spent, and a checkpoint from which a broken run goes on. Run the setup cell first; what a section
+takes from an earlier exercise it takes by itself.
 """
 # %% [markdown]
 r"""
@@ -2848,7 +2849,7 @@ are made before anything is trained:
 
 - The held-out tenth consists of *whole modules*, chosen by a hash of their names: the same ones that the course's base
   model never read. A module and its docstrings repeat themselves; a cut in the middle would leak.
-- The docstrings of six packages are put aside altogether. Exercise 13 will use them as a test, and a test that a model
+- The docstrings of six packages are put aside altogether. Exercise 14 will use them as a test, and a test that a model
   has met in pretraining is none.
 """
 
@@ -2869,7 +2870,7 @@ for document in python_corpus(["docstrings"]):
 every = "\n\n".join(read)
 CHARACTERS = "".join(c for c in sorted(set(every)) if every.count(c) > 200)
 NUMBER = {c: i for i, c in enumerate(CHARACTERS)}
-# Three ids that no text contains, for Exercise 13: their rows of the table are there from the start.
+# Three ids that no text contains, for Exercise 14: their rows of the table are there from the start.
 TASK, END, PAD = range(len(CHARACTERS), len(CHARACTERS) + 3)
 
 
@@ -3477,6 +3478,179 @@ The measured share is a share of what your own matrix products reach, for a smal
 figures relate to the number on the data sheet: PaLM reports 46.2 % for thousands of chips. The two must not be
 compared.
 """
+
+# %% [markdown]
+r"""
+---
+## Exercise 13 · Stop and go on  ★ · 20 min
+
+**Idea.** A run of weeks will be interrupted: a machine breaks, a queue takes the GPU back, somebody trips over a cable.
+What was done so far must not be lost, and the run must *go on*, not begin again. So it writes a **checkpoint** from
+time to time: a file with everything on which the rest of the run depends. The weights alone are not enough. A step
+reads
+
+- the **weights**;
+- the **optimiser's state**: Adam's two moments, and how many steps they are made of (Exercise 7);
+- the **number of the step**, from which the learning rate follows;
+- the **cursor**: the place in the data. Where batches are drawn at random, that is the state of the generator.
+
+The test is simple and strict. Train 2k steps in one piece. Then train k steps, throw everything away but the
+checkpoint, and train k more. On a CPU the two runs must agree *to the last bit*. Nothing less will do: whoever forgets
+the cursor gets no error, and no bump in the curve. The model just reads the same pages again, while others are never
+read.
+"""
+
+# %% [markdown]
+r"""
+**Predict.** A run of 2,000 steps is stopped after 1,000. Four people resume it; each has forgotten another one of the
+four things above. Whose loss curve shows it at once? Whose never?
+
+<details><summary>Answer</summary>
+
+Without the weights the loss is that of a fresh model: everybody sees that. Without the step the schedule begins anew,
+with a warm-up in the middle of the run; that is visible in the logged rate, if anybody looks. Without the moments there
+is a bump: Adam's first steps after a restart are as large as the rate allows, since it knows one gradient only. It may
+be too small to see. Without the cursor the curve looks perfect. The experiment shows how perfect. </details>
+
+**What you may use:** `torch.optim.AdamW`, `F.cross_entropy`, `torch.randint` with a generator, and `copy.deepcopy`.
+Not allowed: the course's own training loop.
+"""
+
+# %% exercise="continue_run"
+import copy
+
+
+def continue_run(checkpoint: dict | None, data: Tensor, until: int, cfg) -> tuple[list[float], dict]:
+    """Train a bigram table [V, V] on ids [N] up to step `until`; return the new steps' losses and a new checkpoint.
+
+    Row i of the table holds the logits of what follows token i. With checkpoint=None the run begins: step 0, a table
+    of zeros, AdamW without weight decay, g = torch.Generator().manual_seed(cfg.seed). Step s = 0, 1, ... draws
+    cfg.batch_size places from 0 .. N - 2 with g. Its loss is the mean cross-entropy, in nats, of predicting the id at
+    place + 1 from the id at place, before the update; its learning rate is cfg.lr * (1 - s / cfg.steps). cfg also has
+    vocab_size.
+
+    With a checkpoint of an earlier call, go on from there as if the run had never been stopped: the steps from the
+    checkpoint's up to, and without, number `until`. What a checkpoint holds is yours to choose, as long as it is a
+    dictionary of data: numbers, texts, tensors, lists and dictionaries of them. One that is given stays as it is; it
+    may be needed once more. Forbidden: the course's training loop.
+
+    >>> from types import SimpleNamespace
+    >>> cfg = SimpleNamespace(vocab_size=3, batch_size=8, lr=0.5, steps=20, seed=1)
+    >>> data = torch.tensor([0, 1, 2]).repeat(9)
+    >>> whole, _ = continue_run(None, data, 6, cfg)
+    >>> begun, checkpoint = continue_run(None, data, 4, cfg)
+    >>> len(whole), begun + continue_run(checkpoint, data, 6, cfg)[0] == whole
+    (6, True)
+    """
+    ### BEGIN SOLUTION
+    table = torch.zeros(cfg.vocab_size, cfg.vocab_size, requires_grad=True)
+    optimizer = torch.optim.AdamW([table], lr=cfg.lr, weight_decay=0.0)
+    g, step = torch.Generator().manual_seed(cfg.seed), 0
+    if checkpoint is not None:
+        table.data.copy_(checkpoint["table"])
+        optimizer.load_state_dict(copy.deepcopy(checkpoint["optimizer"]))
+        g.set_state(checkpoint["generator"])
+        step = checkpoint["step"]
+    losses = []
+    for s in range(step, until):
+        places = torch.randint(len(data) - 1, (cfg.batch_size,), generator=g)
+        loss = F.cross_entropy(table[data[places]], data[places + 1])
+        optimizer.zero_grad()
+        loss.backward()
+        for group in optimizer.param_groups:
+            group["lr"] = cfg.lr * (1 - s / cfg.steps)
+        optimizer.step()
+        losses.append(loss.item())
+    return losses, {
+        "step": until,
+        "table": table.detach().clone(),
+        "optimizer": copy.deepcopy(optimizer.state_dict()),
+        "generator": g.get_state(),
+    }
+    ### END SOLUTION
+
+
+# %% check="continue_run"
+check(continue_run)
+
+# %% [markdown]
+r"""
+**Experiment: what does forgetting look like?** A bigram table of characters, 400 steps, stopped after 200. Your
+`continue_run` makes the run in one piece and the run in two. Then the course's version goes on from a checkpoint from
+which one thing has been taken away.
+"""
+
+# %% tags=["experiment"]
+from types import SimpleNamespace
+
+from course_lib import pretraining
+
+run_here = stand_in(continue_run)
+reference = corpus.python_reference()
+signs = sorted(c for c in set(reference) if reference.count(c) > 20)
+place_of = {c: k for k, c in enumerate(signs)}
+written = torch.tensor([place_of[c] for c in reference if c in place_of])
+STOP, END = 200, 400
+table_cfg = SimpleNamespace(vocab_size=len(signs), batch_size=256, lr=0.3, steps=500, seed=1)
+
+one_piece, _ = run_here(None, written, END, table_cfg)
+begun, middle = run_here(None, written, STOP, table_cfg)
+two_pieces = begun + run_here(middle, written, END, table_cfg)[0]
+
+_, kept = pretraining.continue_run(None, written, STOP, table_cfg)
+_, fresh = pretraining.continue_run(None, written, 0, table_cfg)  # what a run has at its beginning
+NAMES = {"cursor": "generator", "moments": "optimizer", "weights": "table"}  # in the course's checkpoint
+undisturbed, _ = pretraining.continue_run(None, written, END, table_cfg)
+forgetful = {
+    name: pretraining.continue_run(kept | {key: fresh[key]}, written, END, table_cfg)[0] for name, key in NAMES.items()
+}
+
+fig, axes = plt.subplots(1, 2, figsize=(9.6, 3.6))
+shown = slice(STOP - 40, STOP + 60)
+axes[0].plot(range(END)[shown], two_pieces[shown], label="nothing", **(plots.line(0) | {"markevery": 20}))
+for k, (name, losses) in enumerate(forgetful.items(), 1):
+    axes[0].plot(range(STOP, END)[:60], losses[:60], label=name, **(plots.line(k) | {"markevery": 15}))
+axes[0].axvline(STOP, color="0.5", linewidth=1)
+axes[0].set(xlabel="step", ylabel="loss of the batch, nats", ylim=(2.1, 3.6), title="Losses around the stop")
+axes[0].legend(title="forgotten", fontsize=9, loc="upper left")
+WHEN = {"first 20 steps": (0, 20), "the 180 after": (20, 200)}
+off = {
+    name: [np.mean(losses[a:b]) - np.mean(undisturbed[STOP + a : STOP + b]) for a, b in WHEN.values()]
+    for name, losses in forgetful.items()
+}
+for k, when in enumerate(WHEN):
+    axes[1].bar(np.arange(2) + 0.4 * k - 0.2, [off["cursor"][k], off["moments"][k]], 0.38, label=when, **plots.bar(k))
+axes[1].axhline(0, color="0.3", linewidth=1)
+axes[1].set(ylabel="mean loss, minus that in one piece", title="Two things that no alarm notices")
+axes[1].set_xticks(range(2), ["cursor", "moments"])
+axes[1].legend(fontsize=9, loc="upper left")
+told = ", ".join(f"{name} {first:+.3f} and then {later:+.3f}" for name, (first, later) in off.items())
+display.show(
+    fig,
+    alt="Left, losses of single batches around step 200, where the run was stopped: without the weights there is a "
+    "jump, the others stay within the noise. Right, the mean loss minus that of the run in one piece, over the first "
+    f"20 steps and the 180 after: {told}.",
+)
+own = max(abs(a - b) for a, b in zip(one_piece, two_pieces, strict=True))
+print(f"largest difference of your two runs: {own:.1g} nats")
+
+# %% [markdown]
+r"""
+**What to see.** Your two runs agree in every digit: the largest difference is 0. Without the weights the loss jumps to
+ln V and is down again after some twenty steps. Without the moments the next steps are too large, and the loss stays a
+little above where it should be: by five or six hundredths of a nat with each of six seeds. That is less than two
+batches differ, so no eye finds it in the left picture.
+
+The cursor is the treacherous one. Without it the loss after the stop is *lower*, with each of six seeds, by 0.03 to
+0.09 nats. The batches are those of the first steps; the table has learned from them once already, and a part of what it
+knows of them is known by heart. A training curve that gets better by itself is no reason to be glad. And what is worse
+cannot be seen at all: the pages between were never read.
+
+In a real run the checkpoint is written to a file. It is written under another name first and renamed when it is
+complete, so that a crash in the middle leaves the old one in its place. `course_lib.pretraining.Trainer` does that, and
+its tests kill a run with a signal and compare the weights bit by bit.
+"""
+
 # %% [markdown]
 r"""
 ---
@@ -3490,7 +3664,7 @@ your functions from Exercise 7, or the course's.
 # %% [markdown]
 r"""
 ---
-## Exercise 13 · Pretrain, then adapt  ★★ · 40 min
+## Exercise 14 · Pretrain, then adapt  ★★ · 40 min
 
 **Idea.** Few tasks come with millions of examples. GPT-1 (Radford et al. 2018) made a recipe of what you have seen in
 this chapter: train a language model on plain text first, then *adapt* it to the task, with a small new layer on top.

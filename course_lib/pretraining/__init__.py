@@ -62,6 +62,7 @@ from course_lib.pretraining.packing import (
 from course_lib.pretraining.pii import PII, PrecisionRecall, find_pii, precision_recall, redact_pii
 from course_lib.pretraining.precision import MasterWeights, bf16_round
 from course_lib.pretraining.quality import c4_clean, gopher_quality, gopher_repetition, quality_filter
+from course_lib.pretraining.resumable import continue_run
 from course_lib.pretraining.schedules import lr_at, wsd_at
 from course_lib.pretraining.spike_guard import GuardedRun, SpikeGuard, train_with_spike_guard
 from course_lib.pretraining.tiny_gpt import held_out_loss, pretrain, sample
@@ -109,6 +110,7 @@ __all__ = [
     "content_hash",
     "contextual_vectors",
     "continuation_counts",
+    "continue_run",
     "continue_text",
     "cooccurrence",
     "count_targets",

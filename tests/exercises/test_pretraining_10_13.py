@@ -112,7 +112,7 @@ def test_the_length_of_a_step_tells_how_its_gradient_was_cut() -> None:
         assert pretrain_steps.kind_of_clipping(moves, cfg.lr) == kind
 
 
-# Exercise 13
+# Exercise 14
 
 
 def finetuned(**how: Any) -> dict[str, Any]:

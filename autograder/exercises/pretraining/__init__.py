@@ -15,6 +15,7 @@ from autograder.exercises.pretraining.packing import DocumentMask
 from autograder.exercises.pretraining.pretrain import Pretrain
 from autograder.exercises.pretraining.precision import Accumulate
 from autograder.exercises.pretraining.costs import TrainFlops
+from autograder.exercises.pretraining.resume import ContinueRun
 from autograder.exercises.pretraining.adapt import FinetuneClassifier
 from autograder.exercises.pretraining.quiz import Quiz
 
@@ -24,6 +25,7 @@ __all__ = [
     "Accumulate",
     "AdamwStep",
     "CausalLmLoss",
+    "ContinueRun",
     "DocumentMask",
     "FinetuneClassifier",
     "Minhash",

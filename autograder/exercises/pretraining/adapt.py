@@ -1,4 +1,4 @@
-"""Exercise 13: one pretrained model for a new task: the input's format, the pooling, and what learns."""
+"""Exercise 14: one pretrained model for a new task: the input's format, the pooling, and what learns."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What exercise 13 adapts, how it looks at the result, and the wrong fine-tunings of its mistakes."""
+"""What exercise 14 adapts, how it looks at the result, and the wrong fine-tunings of its mistakes."""
 
 from __future__ import annotations
 

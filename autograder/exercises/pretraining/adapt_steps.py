@@ -1,4 +1,4 @@
-"""What the losses of a run tell about exercise 13's loop: which examples a step takes, and how it moves the head."""
+"""What the losses of a run tell about exercise 14's loop: which examples a step takes, and how it moves the head."""
 
 from __future__ import annotations
 

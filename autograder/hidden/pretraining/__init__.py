@@ -14,12 +14,14 @@ from autograder.hidden.pretraining.packing import DocumentMask
 from autograder.hidden.pretraining.pretrain import Pretrain
 from autograder.hidden.pretraining.precision import Accumulate
 from autograder.hidden.pretraining.costs import TrainFlops
+from autograder.hidden.pretraining.resume import ContinueRun
 from autograder.hidden.pretraining.adapt import FinetuneClassifier
 
 __all__ = [
     "Accumulate",
     "AdamwStep",
     "CausalLmLoss",
+    "ContinueRun",
     "DocumentMask",
     "FinetuneClassifier",
     "Minhash",

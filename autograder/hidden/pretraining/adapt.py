@@ -1,4 +1,4 @@
-"""Hidden part of exercise 13."""
+"""Hidden part of exercise 14."""
 
 import torch
 import torch.nn.functional as F
