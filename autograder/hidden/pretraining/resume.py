@@ -14,19 +14,19 @@ from autograder.student import Student
 
 
 class ContinueRun(public.ContinueRun):
-    @check(hint="Stop after the first step, before the last one, and more than once.")
+    @check(hint="Stop at the very beginning, before the last one, and more than once.")
     def it_can_be_stopped_anywhere(self, student: Student, rng: Rng) -> None:
-        V = rng.randint(3, 9)
+        V = rng.randint(5, 8)
         data, n = draw_data(rng, V, 70), rng.randint(9, 12)
-        for stop, name in ((1, "after the first step"), (n - 1, "before the last step")):
+        for stop, name in ((2, "after two steps"), (n - 1, "before the last step")):
             expect_one_run(student, data, settings(rng, V), stop, n, f"stopped {name}, at a steady rate")
             expect_one_run(student, data, settings(rng, V, n), stop, n, f"stopped {name}, at a falling rate")
-        cfg, stops = settings(rng, V, n), [2, 3, 3, n]
+        cfg, stops = settings(rng, V, n), [3, 4, 4, n]
         (whole,), _ = pieces(student, data, cfg, [n])
         found, _ = pieces(student, data, cfg, stops)
         lengths = [len(losses) for losses in found]
-        student.conclude(f"with three stops {lengths[:3]}, {how_it_went_on(whole, found[-1], 3, V)}")
-        equal(lengths, [2, 1, 0, n - 3], what=f"stopped at 2, at 3 and at 3 again, up to {n}, the numbers of losses:")
+        student.conclude(f"with three stops {lengths[:3]}, {how_it_went_on(whole, found[-1], 4, V)}")
+        equal(lengths, [3, 1, 0, n - 4], what=f"stopped at 3, at 4 and at 4 again, up to {n}, the numbers of losses:")
         equal([loss for losses in found for loss in losses], whole, what="stopped three times, it")
 
     @check(hint="The same seed gives the same run; another one draws other places.")
