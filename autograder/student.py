@@ -151,6 +151,10 @@ class Remote:
 
         All calls are made at once, and together they have the time of one; the first that fails is the last. Their
         results are on record in the order in which they are asked for.
+
+        >>> student = Student(LocalBackend({"scale": lambda x, by: by * x}))
+        >>> list(student.scale.map([1, 2, 3], by=[10, 20, 30]))
+        [10, 40, 90]
         """
         held, held_named = [list(column) for column in columns], {key: list(column) for key, column in named.items()}
         rows = list(zip(*held, *held_named.values(), strict=True))

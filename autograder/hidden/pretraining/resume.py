@@ -89,6 +89,6 @@ class ContinueRun(public.ContinueRun):
                 model.zero_grad()
                 loss.backward()
                 optimizer.step()
-                losses.append(float(loss))
+                losses.append(loss.item())
             weights = {name: value.clone() for name, value in model.state_dict().items()}
             return losses, {"model": weights, "moments": optimizer.state_dict()["state"], "begin": until}
