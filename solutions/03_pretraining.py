@@ -3496,7 +3496,7 @@ reads
 
 The test is simple and strict. Train 2k steps in one piece. Then train k steps, throw everything away but the
 checkpoint, and train k more. On a CPU the two runs must agree *to the last bit*. Nothing less will do: whoever forgets
-the cursor gets no error, and no bump in the curve. The model just reads the same pages again, while others are never
+the cursor gets no error and no jump in the curve. The model just reads the same pages again, while others are never
 read.
 """
 
@@ -3510,7 +3510,8 @@ four things above. Whose loss curve shows it at once? Whose never?
 Without the weights the loss is that of a fresh model: everybody sees that. Without the step the schedule begins anew,
 with a warm-up in the middle of the run; that is visible in the logged rate, if anybody looks. Without the moments there
 is a bump: Adam's first steps after a restart are as large as the rate allows, since it knows one gradient only. It may
-be too small to see. Without the cursor the curve looks perfect. The experiment shows how perfect. </details>
+be too small to see. Without the cursor nothing looks wrong, ever. The experiment shows what it does to the loss.
+</details>
 
 **What you may use:** `torch.optim.AdamW`, `F.cross_entropy`, `torch.randint` with a generator, and `copy.deepcopy`.
 Not allowed: the course's own training loop.
@@ -3525,14 +3526,15 @@ def continue_run(checkpoint: dict | None, data: Tensor, until: int, cfg) -> tupl
 
     Row i of the table holds the logits of what follows token i. With checkpoint=None the run begins: step 0, a table
     of zeros, AdamW without weight decay, g = torch.Generator().manual_seed(cfg.seed). Step s = 0, 1, ... draws
-    cfg.batch_size places from 0 .. N - 2 with g. Its loss is the mean cross-entropy, in nats, of predicting the id at
-    place + 1 from the id at place, before the update; its learning rate is cfg.lr * (1 - s / cfg.steps). cfg also has
-    vocab_size.
+    cfg.batch_size places from 0 up to and including N - 2 with g. Its loss is the mean cross-entropy, in nats, of
+    predicting the id at place + 1 from the id at place, before the update; its learning rate is
+    cfg.lr * (1 - s / cfg.steps). cfg also has vocab_size.
 
     With a checkpoint of an earlier call, go on from there as if the run had never been stopped: the steps from the
-    checkpoint's up to, and without, number `until`. What a checkpoint holds is yours to choose, as long as it is a
-    dictionary of data: numbers, texts, tensors, lists and dictionaries of them. One that is given stays as it is; it
-    may be needed once more. Forbidden: the course's training loop.
+    checkpoint's up to, and without, number `until`, which is never below it and never above cfg.steps. Other runs may
+    have begun in between. What a checkpoint holds is yours to choose, as long as it is a dictionary of data: numbers,
+    texts, bytes, tensors or arrays, and lists and dictionaries of them. One that is given stays as it is; it may be
+    needed once more. Forbidden: the course's training loop.
 
     >>> from types import SimpleNamespace
     >>> cfg = SimpleNamespace(vocab_size=3, batch_size=8, lr=0.5, steps=20, seed=1)
@@ -3577,7 +3579,7 @@ check(continue_run)
 r"""
 **Experiment: what does forgetting look like?** A bigram table of characters, 400 steps, stopped after 200. Your
 `continue_run` makes the run in one piece and the run in two. Then the course's version goes on from a checkpoint from
-which one thing has been taken away.
+which one thing has been taken away. (Not the step: without it this loop would simply make 200 steps too many.)
 """
 
 # %% tags=["experiment"]
@@ -3638,13 +3640,13 @@ print(f"largest difference of your two runs: {own:.1g} nats")
 r"""
 **What to see.** Your two runs agree in every digit: the largest difference is 0. Without the weights the loss jumps to
 ln V and is down again after some twenty steps. Without the moments the next steps are too large, and the loss stays a
-little above where it should be: by five or six hundredths of a nat with each of six seeds. That is less than two
-batches differ, so no eye finds it in the left picture.
+little above where it should be: over the 200 steps by five or six hundredths of a nat, with each of six seeds. That is
+less than two batches differ, so no eye finds it in the left picture.
 
-The cursor is the treacherous one. Without it the loss after the stop is *lower*, with each of six seeds, by 0.03 to
-0.09 nats. The batches are those of the first steps; the table has learned from them once already, and a part of what it
-knows of them is known by heart. A training curve that gets better by itself is no reason to be glad. And what is worse
-cannot be seen at all: the pages between were never read.
+The cursor is the treacherous one. Without it the loss of the first twenty steps after the stop is *lower*, by 0.03 to
+0.09 nats with each of six seeds. The batches are those of the first steps; the table has learned from them once
+already, and a part of what it knows of them is known by heart. A training curve that gets better by itself is no reason
+to be glad. And what is worse cannot be seen at all: the pages between were never read.
 
 In a real run the checkpoint is written to a file. It is written under another name first and renamed when it is
 complete, so that a crash in the middle leaves the old one in its place. `course_lib.pretraining.Trainer` does that, and

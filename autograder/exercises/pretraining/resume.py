@@ -7,10 +7,11 @@ from itertools import pairwise
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from autograder.compare import close, equal, fail, true
+from autograder.compare import SEVERAL_CALLS, close, equal, fail, true
 from autograder.exercise import Exercise, check
 from autograder.exercises.pretraining.resume_wrong import wrong_run
 from autograder.rng import Rng
@@ -64,16 +65,44 @@ def unchanged(a: Any, b: Any) -> bool:
     """Whether a part of a checkpoint is what it was, to the last bit."""
     if isinstance(a, Tensor):
         return isinstance(b, Tensor) and torch.equal(a, b)
+    if isinstance(a, np.ndarray):
+        return isinstance(b, np.ndarray) and np.array_equal(a, b)
     if isinstance(a, dict):
         return isinstance(b, dict) and a.keys() == b.keys() and all(unchanged(a[key], b[key]) for key in a)
     if isinstance(a, (list, tuple)):
         return type(a) is type(b) and len(a) == len(b) and all(map(unchanged, a, b))
-    return a == b
+    return bool(a == b)
 
 
-def how_it_went_on(whole: Losses, second: Losses, stop: int, V: int) -> str:
+def losses_by_hand(V: int, cfg: SimpleNamespace, n: int, stop: int = 0, wrong: str = "") -> Losses:
+    """The losses on a text of one id only: every place says the same, so none has to be drawn.
+
+    Behind `stop` something may go wrong: the moments or the rate begin anew, or the table stands still.
+    """
+    z, m, v, losses, since = [0.0] * V, [0.0] * V, [0.0] * V, [], 0
+    for s in range(n):
+        if s == stop and wrong == "moments":
+            m, v, since = [0.0] * V, [0.0] * V, s
+        total = sum(map(math.exp, z))
+        losses.append(math.log(total) - z[0])
+        if s >= stop and wrong == "still":
+            continue
+        rate = cfg.lr * (1 - (s - stop if s >= stop and wrong == "rate" else s) / cfg.steps)
+        for i in range(V):
+            gradient = math.exp(z[i]) / total - (i == 0)
+            m[i], v[i] = 0.9 * m[i] + 0.1 * gradient, 0.999 * v[i] + 0.001 * gradient**2
+            mean, square = m[i] / (1 - 0.9 ** (s + 1 - since)), v[i] / (1 - 0.999 ** (s + 1 - since))
+            z[i] -= rate * mean / (math.sqrt(square) + 1e-8)
+    return losses
+
+
+def how_it_went_on(whole: Losses, first: Losses, second: Losses, V: int, stop: int) -> str:
     """What the losses behind a stop say about what was forgotten."""
     want = whole[stop:]
+    if len(first) != stop:
+        return f"before the stop {len(first) - stop:+} steps"
+    if len(second) == len(whole) and second[:stop] == first:
+        return "with the old losses"
     if len(second) != len(want):
         return f"{len(second) - len(want):+} steps"
     agree = [math.isclose(a, b, rel_tol=1e-5, abs_tol=1e-6) for a, b in zip(second, want, strict=True)]
@@ -84,48 +113,71 @@ def how_it_went_on(whole: Losses, second: Losses, stop: int, V: int) -> str:
     return "from the beginning" if math.isclose(second[0], math.log(V), rel_tol=1e-5) else "elsewhere"
 
 
+def what_moves_it(student: Student, cfg: SimpleNamespace, stop: int) -> str:
+    """On a text of one id the losses behind a stop tell what has changed: moments, rate, or that nothing moves."""
+    (_, second), _ = pieces(student, torch.zeros(30, dtype=torch.int64), cfg, [stop, stop + 3])
+    for wrong in ("still", "moments", "rate"):
+        want = losses_by_hand(cfg.vocab_size, cfg, stop + 3, stop, wrong)[stop:]
+        if len(second) == 3 and all(math.isclose(a, b, rel_tol=1e-3) for a, b in zip(second, want, strict=True)):
+            return f"right at first, {wrong}"
+    return "right at first"
+
+
+def where_it_reads(student: Student, data: Tensor, cfg: SimpleNamespace, stop: int) -> str:
+    """With a table that stands still the losses tell the places."""
+    still = SimpleNamespace(**vars(cfg) | {"lr": 0.0})
+    _, checkpoint = pieces(student, data, cfg, [stop])
+    (one, two), _ = pieces(student, data, still, [stop + 4, stop + 8], checkpoint)
+    if len(set(one)) == 1:
+        return "at one batch all the time"
+    return "at the first places" if one == two else "elsewhere"
+
+
 SAYS = {
-    "right at first": "the first loss is right, so weights and places are; what moves the weights has changed",
+    "right at first": "the first loss is right, so weights and places are; after it something else moves the weights",
+    "right at first, moments": "the first loss is right, so weights and places are; the optimiser has forgotten all",
+    "right at first, rate": "the first loss is right, so weights and places are; the learning rate begins anew",
+    "right at first, still": "the first loss is right, but the weights stand still: what does the optimiser hold?",
     "from the beginning": "the first loss is ln V, that of a table of zeros",
     "at the first places": "the places of the data are the first ones again",
     "at one batch all the time": "each step has to draw new places of the data",
-    "elsewhere": "already the first loss is another one: is it computed at the same places of the data?",
+    "elsewhere": "already the first loss is another one: is it the same table, at the same places of the data?",
 }
 
 
-def losses_by_hand(V: int, cfg: SimpleNamespace, n: int) -> Losses:
-    """The losses on a text of one id only: every place says the same, so none has to be drawn."""
-    z, m, v, losses = [0.0] * V, [0.0] * V, [0.0] * V, []
-    for s in range(n):
-        total = sum(map(math.exp, z))
-        losses.append(math.log(total) - z[0])
-        for i in range(V):
-            gradient = math.exp(z[i]) / total - (i == 0)
-            m[i], v[i] = 0.9 * m[i] + 0.1 * gradient, 0.999 * v[i] + 0.001 * gradient**2
-            mean, square = m[i] / (1 - 0.9 ** (s + 1)), v[i] / (1 - 0.999 ** (s + 1))
-            z[i] -= cfg.lr * (1 - s / cfg.steps) * mean / (math.sqrt(square) + 1e-8)
-    return losses
-
-
 def expect_one_run(student: Student, data: Tensor, cfg: SimpleNamespace, stop: int, n: int, about: str) -> None:
-    """A run of n steps that is stopped and goes on must be the run in one piece."""
+    """A run of n steps that is stopped and goes on must be the run in one piece; another run lies in between."""
+    (first,), checkpoint = pieces(student, data, cfg, [stop])
     (whole,), _ = pieces(student, data, cfg, [n])
-    (_, second), _ = pieces(student, data, cfg, [stop, n])
-    kind = how_it_went_on(whole, second, stop, cfg.vocab_size)
-    if kind == "elsewhere":  # with a table that stands still the losses tell the places
-        still = SimpleNamespace(**vars(cfg) | {"lr": 0.0})
-        _, checkpoint = pieces(student, data, cfg, [stop])
-        (one, two), _ = pieces(student, data, still, [stop + 4, stop + 8], checkpoint)
-        again = "at one batch all the time" if len(set(one)) == 1 else "at the first places"
-        kind = again if one == two or len(set(one)) == 1 else kind
+    (second,), _ = pieces(student, data, cfg, [n], checkpoint)
+    kind = how_it_went_on(whole, first, second, cfg.vocab_size, stop)
+    kind = what_moves_it(student, cfg, stop) if kind == "right at first" else kind
+    kind = where_it_reads(student, data, cfg, stop) if kind == "elsewhere" else kind
     student.conclude(f"{about}: {kind}")
     if kind == RIGHT:
         return
     what = f"{about}, the run from step {stop} to step {n}"
+    if kind == "with the old losses":
+        fail(f"{what} returned {len(second)} losses, expected those of its own {n - stop} steps only", SEVERAL_CALLS)
+    if kind.startswith("before"):
+        fail(f"{about}, the run up to step {stop} has {len(first)} losses, expected {stop}", SEVERAL_CALLS)
     if kind not in SAYS:
-        fail(f"{what} has {len(second)} losses, expected {n - stop}: does the checkpoint know the step?")
+        why = "the step" if len(second) > n - stop else "all that is needed"
+        said = f"has {len(second)} losses, expected {n - stop}: does the checkpoint hold {why}?"
+        fail(f"{what}, after another run, {said}", SEVERAL_CALLS)
     shown = [" ".join(f"{x:.4f}" for x in losses[:3]) for losses in (second, whole[stop:])]
-    fail(f"{what} has the losses {shown[0]} ..., in one piece {shown[1]} ...: {SAYS[kind]}")
+    fail(f"{what} has the losses {shown[0]} ..., in one piece {shown[1]} ...: {SAYS[kind]}", SEVERAL_CALLS)
+
+
+# What follows is certain but for 3; only the last place says that 1 may follow it, and only the first knows 4.
+TELLING = (4, 0, 1, 2, 3, 0, 1, 2, 3, 1)
+# The loss to which a table comes that reads these pairs: 2/9 ln 2 if all goes right.
+FLOORS = {
+    "every pair": 2 / 9 * math.log(2),
+    "backwards": 2 / 9 * math.log(2) + 3 / 9 * (math.log(3) - 2 / 3 * math.log(2)),
+    "without the last pair": 0.0,
+    "around the end": 2 / 10 * math.log(2) + 3 / 10 * (math.log(3) - 2 / 3 * math.log(2)),
+}
 
 
 class ContinueRun(Exercise):
@@ -168,9 +220,19 @@ class ContinueRun(Exercise):
         student.conclude("the same with another seed" if others == losses else "others with another seed")
         true(others != losses, "two runs with different cfg.seed had exactly the same losses")
 
-    @check(
-        points=2, hint="Stop in the middle. Which of the things that the next step reads are not in your checkpoint?"
-    )
+    @check(hint="Which ids have a successor in the text? Is the last of them drawn, too? Who is to be predicted?")
+    def it_reads_every_pair(self, student: Student, rng: Rng) -> None:
+        cfg = SimpleNamespace(vocab_size=5, batch_size=300, lr=0.3, steps=80, seed=rng.randint(1, 10**6))
+        (losses,), _ = pieces(student, torch.tensor(TELLING), cfg, [80])
+        true(len(losses) == 80, f"from step 0 up to step 80 there are {len(losses)} losses, expected 80")
+        reached = sum(losses[-20:]) / 20
+        kind = min(FLOORS, key=lambda name: abs(reached - FLOORS[name]))
+        kind = kind if abs(reached - FLOORS[kind]) < 0.03 else "other pairs"
+        student.conclude(f"reads {kind}, begins at {losses[0]:.3f}")
+        said = f"on the ids {' '.join(map(str, TELLING))}, again and again, the loss comes to {reached:.3f}"
+        true(kind == "every pair", f"{said}, expected 0.154: it reads {kind}")
+
+    @check(hint="Stop in the middle. Which of the things that the next step reads are not in your checkpoint?")
     def a_run_in_two_pieces_is_the_run_in_one(self, student: Student, rng: Rng) -> None:
         V = rng.randint(5, 7)
         data, stop = draw_data(rng, V, 90), rng.randint(3, 5)
@@ -192,16 +254,14 @@ class ContinueRun(Exercise):
         with student.off_the_record():
             _, after = student.continue_run.with_arguments(checkpoint, data, 7, cfg)
         changed = [key for key, value in checkpoint.items() if not unchanged(value, after[0].get(key))]
-        student.conclude("changes the checkpoint" if changed else "leaves the checkpoint")
+        taken = not checkpoint.keys() <= after[0].keys()
+        student.conclude("takes something out" if taken else "changes it" if changed else "leaves it")
         names = ", ".join(map(str, changed))
         true(not changed, f"going on from a checkpoint has changed it ({names}): it may be needed once more")
 
     forgets_the_cursor = wrong_run(
         "forgets where it was in the data: the generator begins anew, and the first places are drawn once more",
         cursor="new",
-    )
-    late_cursor = wrong_run(
-        "draws one batch too many when it goes on: places are drawn before they are needed", cursor="ahead"
     )
     live_generator = wrong_run("keeps the generator itself; a checkpoint needs its state, g.get_state()", cursor="live")
     forgets_the_moments = wrong_run(
@@ -214,6 +274,20 @@ class ContinueRun(Exercise):
         "begins the schedule again; the rate follows from the step of the whole run", rate="new"
     )
     forgets_the_table = wrong_run("forgets the weights: the table begins at zero again", table="new")
+    old_table = wrong_run(
+        "moves another table than the one whose loss it takes: make the optimiser from the restored one",
+        moves="the old",
+    )
+    outside = wrong_run("keeps the run outside of the checkpoint, where another run writes over it", keeps="outside")
+    all_losses = wrong_run("returns the old losses as well; those of the new steps are asked", keeps="losses")
+    backwards = wrong_run("predicts the id at place from the one behind it; what follows is asked", reads="backwards")
+    stops_short = wrong_run(
+        "never draws the last place: torch.randint leaves out its upper end, which is N - 1 here", reads="short"
+    )
+    wraps = wrong_run("lets the first id follow the last one; the last id has no successor", reads="around")
+    one_ahead = wrong_run("takes the rate of the step after this one; the first step has number 0", rate="ahead")
+    decays = wrong_run("decays the weights: AdamW does so unless weight_decay=0.0 is said", decay=0.01)
+    after_update = wrong_run("takes the loss after the update; that before it is asked", reports="after")
     sums = wrong_run("adds up the losses of a batch; their mean is asked", reduction="sum")
     own_seed = wrong_run("seeds the generator with a number of its own instead of cfg.seed", seed="constant")
     one_batch = wrong_run("draws its places once and keeps them; each step draws new ones", cursor="constant")

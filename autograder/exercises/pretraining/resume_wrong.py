@@ -20,42 +20,62 @@ def run_with(
     reduction: str = "mean",
     seed: str = "given",
     shares: bool = False,
+    moves: str = "the new",
+    keeps: str = "inside",
+    reads: str = "forwards",
+    decay: float = 0.0,
+    reports: str = "before",
 ) -> Callable:
     """A continue_run that is right but for what the arguments say."""
+    outside: dict = {}
 
     def continue_run(checkpoint, data, until, cfg):
         weights = torch.zeros(cfg.vocab_size, cfg.vocab_size, requires_grad=True)
-        optimizer = torch.optim.AdamW([weights], lr=cfg.lr, weight_decay=0.0)
-        g, begin = torch.Generator().manual_seed(cfg.seed if seed == "given" else 42), 0
+        optimizer = torch.optim.AdamW([weights], lr=cfg.lr, weight_decay=decay)
+        g, begin, losses = torch.Generator().manual_seed(cfg.seed if seed == "given" else 42), 0, []
         if checkpoint:
-            with torch.no_grad():
-                weights.copy_(checkpoint["table"] if table == "kept" else weights)
+            kept = outside if keeps == "outside" else checkpoint
+            if table == "kept" and moves == "the old":
+                weights = kept["table"].clone().requires_grad_(True)
+            elif table == "kept":
+                weights.data.copy_(kept["table"])
             if moments == "kept":
-                kept = checkpoint["optimizer"]
-                optimizer.load_state_dict(kept if shares else copy.deepcopy(kept))
+                optimizer.load_state_dict(kept["optimizer"] if shares else copy.deepcopy(kept["optimizer"]))
             if cursor == "live":
-                g = checkpoint["generator"]
+                g = kept["generator"]
             elif cursor != "new":
-                g.set_state(checkpoint["generator"])
-            begin = checkpoint["step"] if step == "kept" else 0
+                g.set_state(kept["generator"])
+            begin = kept["step"] if step == "kept" else 0
+            losses = list(kept["losses"]) if keeps == "losses" else []
 
         def places():
-            return torch.randint(len(data) - 1, (cfg.batch_size,), generator=g)
+            top = {"short": len(data) - 2, "around": len(data)}.get(reads, len(data) - 1)
+            return torch.randint(top, (cfg.batch_size,), generator=g)
 
-        ahead, losses = (places() if cursor in ("ahead", "constant") else None), []
+        def loss_at(at):
+            now, after = data[at], data[(at + 1) % len(data)]
+            now, after = (after, now) if reads == "backwards" else (now, after)
+            return F.cross_entropy(weights[now], after, reduction=reduction)
+
+        batch = places() if cursor == "constant" else None
         for s in range(begin, until):
-            at = places() if ahead is None else ahead
-            ahead = places() if cursor == "ahead" else ahead
-            loss = F.cross_entropy(weights[data[at]], data[at + 1], reduction=reduction)
-            optimizer.zero_grad()
+            at = places() if batch is None else batch
+            loss = loss_at(at)
+            weights.grad = None
             loss.backward()
-            done = s - begin if rate == "new" else s
-            optimizer.param_groups[0]["lr"] = cfg.lr * (1 - (0 if rate == "steady" else done) / cfg.steps)
+            number = {"new": s - begin, "steady": 0, "ahead": s + 1}.get(rate, s)
+            optimizer.param_groups[0]["lr"] = cfg.lr * (1 - number / cfg.steps)
             optimizer.step()
-            losses.append(loss.item())
-        kept = g if cursor == "live" else g.get_state()
-        state = copy.deepcopy(optimizer.state_dict())
-        return losses, {"step": until, "table": weights.detach(), "optimizer": state, "generator": kept}
+            losses.append(loss_at(at).item() if reports == "after" else loss.item())
+        made = {
+            "step": until,
+            "table": weights.detach().clone(),
+            "optimizer": copy.deepcopy(optimizer.state_dict()),
+            "generator": g if cursor == "live" else g.get_state(),
+        }
+        if keeps == "outside":
+            outside.update(made)
+        return losses, {"run": 1} if keeps == "outside" else made | ({"losses": losses} if keeps == "losses" else {})
 
     return continue_run
 
