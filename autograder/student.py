@@ -191,8 +191,7 @@ class Remote:
 
     def _call(self, operation: str, args: tuple, kwargs: dict, **more: Any) -> dict[str, Any]:
         request = {"op": operation, "args": encode((args, kwargs), self._keep), **self._target, **more}
-        what = call_text(self._what, args, kwargs)  # before the call: code in this process may change its arguments
-        return self._student._take(self._student._ask(request), what)
+        return self._student._take(self._student._ask(request), call_text(self._what, args, kwargs))
 
     def _keep(self, value: Any) -> int:
         if isinstance(value, Remote) and "object" in value._target:

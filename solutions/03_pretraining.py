@@ -3592,26 +3592,27 @@ reference = corpus.python_reference()
 signs = sorted(c for c in set(reference) if reference.count(c) > 20)
 place_of = {c: k for k, c in enumerate(signs)}
 written = torch.tensor([place_of[c] for c in reference if c in place_of])
-STOPPED, LAST = 200, 400
+STOPPED, UP_TO = 200, 400
 table_cfg = SimpleNamespace(vocab_size=len(signs), batch_size=256, lr=0.3, steps=500, seed=1)
 
-one_piece, _ = run_here(None, written, LAST, table_cfg)
+one_piece, _ = run_here(None, written, UP_TO, table_cfg)
 begun, middle = run_here(None, written, STOPPED, table_cfg)
-two_pieces = begun + run_here(middle, written, LAST, table_cfg)[0]
+two_pieces = begun + run_here(middle, written, UP_TO, table_cfg)[0]
 
 _, kept = pretraining.continue_run(None, written, STOPPED, table_cfg)
 _, fresh = pretraining.continue_run(None, written, 0, table_cfg)  # what a run has at its beginning
 NAMES = {"cursor": "generator", "moments": "optimizer", "weights": "table"}  # in the course's checkpoint
-undisturbed, _ = pretraining.continue_run(None, written, LAST, table_cfg)
+undisturbed, _ = pretraining.continue_run(None, written, UP_TO, table_cfg)
 forgetful = {
-    name: pretraining.continue_run(kept | {key: fresh[key]}, written, LAST, table_cfg)[0] for name, key in NAMES.items()
+    name: pretraining.continue_run(kept | {key: fresh[key]}, written, UP_TO, table_cfg)[0]
+    for name, key in NAMES.items()
 }
 
 fig, axes = plt.subplots(1, 2, figsize=(9.6, 3.6))
 shown = slice(STOPPED - 40, STOPPED + 60)
-axes[0].plot(range(LAST)[shown], two_pieces[shown], label="nothing", **(plots.line(0) | {"markevery": 20}))
+axes[0].plot(range(UP_TO)[shown], two_pieces[shown], label="nothing", **(plots.line(0) | {"markevery": 20}))
 for k, (name, losses) in enumerate(forgetful.items(), 1):
-    axes[0].plot(range(STOPPED, LAST)[:60], losses[:60], label=name, **(plots.line(k) | {"markevery": 15}))
+    axes[0].plot(range(STOPPED, UP_TO)[:60], losses[:60], label=name, **(plots.line(k) | {"markevery": 15}))
 axes[0].axvline(STOPPED, color="0.5", linewidth=1)
 axes[0].set(xlabel="step", ylabel="loss of the batch, nats", ylim=(2.1, 3.6), title="Losses around the stop")
 axes[0].legend(title="forgotten", fontsize=9, loc="upper left")
